@@ -1,0 +1,2 @@
+//! The part of the agent that decides; built without `full`.
+pub mod step;

@@ -1,0 +1,2 @@
+//! Wire types, version 1.
+pub mod agent;

@@ -1,0 +1,31 @@
+//! Evenkeel keeps a cluster of Docker hosts equal to a Git repository.
+//!
+//! `src/ARCHITECTURE.md` is the map: which module owns what, what may import
+//! what, and the invariants that hold between them. Without the feature `full`
+//! only the modules that decide are built; they do no I/O.
+
+#[cfg(feature = "full")]
+pub mod agent;
+#[cfg(not(feature = "full"))]
+#[path = "agent/core.rs"]
+pub mod agent;
+pub mod manifest;
+pub mod model;
+pub mod plan;
+
+#[cfg(feature = "full")]
+pub mod api;
+#[cfg(feature = "full")]
+pub mod cli;
+#[cfg(feature = "full")]
+pub mod client;
+#[cfg(feature = "full")]
+pub mod config;
+#[cfg(feature = "full")]
+pub mod controller;
+#[cfg(feature = "full")]
+pub mod git;
+#[cfg(feature = "full")]
+pub mod http;
+#[cfg(feature = "full")]
+pub mod store;

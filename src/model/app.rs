@@ -1,0 +1,192 @@
+//! An app: what Git declares of it, and everything that exists because of it.
+//!
+//! `sync`, `health` are derived here, from one place, so that API, CLI,
+//! statuses and metrics cannot disagree.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{AppKey, CommitId, InstanceId, ReleaseId, SourceName, SpecDigest};
+use super::instance::Instance;
+use super::problem::Problem;
+use super::release::{Rejection, Release};
+use super::rollout::{Rollout, RolloutPhase};
+use super::spec::AppSpec;
+use super::time::Timestamp;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct App {
+    pub key: AppKey,
+    pub source: SourceName,
+    /// File that declares it, below the repository's root.
+    pub path: String,
+    /// Last valid declaration; `None`: removed from Git, being taken down.
+    pub declared: Option<Declared>,
+    /// The declaration in Git cannot be read at present; `declared` stays as it was.
+    pub invalid: Option<Invalid>,
+    pub suspended: Option<Suspension>,
+    /// Grows with each change; the `version` of the status document.
+    pub version: u64,
+    pub releases: BTreeMap<ReleaseId, Arc<Release>>,
+    /// The release it is at or moving to.
+    pub target: Option<ReleaseId>,
+    /// The active rollout, else the last one.
+    pub rollout: Option<Rollout>,
+    /// Digests that are not tried again.
+    pub quarantine: BTreeMap<SpecDigest, Rejection>,
+    pub instances: BTreeMap<InstanceId, Instance>,
+}
+
+/// What Git says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Declared {
+    /// The commit that brought this digest.
+    pub commit: CommitId,
+    pub digest: SpecDigest,
+    pub spec: Arc<AppSpec>,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invalid {
+    pub commit: CommitId,
+    pub problems: Vec<Problem>,
+}
+
+/// New commits are not rolled out; instance counts are still kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspension {
+    pub by: String,
+    pub at: Timestamp,
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SyncState {
+    Synced,
+    OutOfSync,
+    Quarantined,
+    Invalid,
+    Suspended,
+    Held,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HealthState {
+    Healthy,
+    Progressing,
+    Degraded,
+    Failed,
+    Unknown,
+}
+
+impl App {
+    pub fn new(key: AppKey, source: SourceName, path: String) -> App {
+        App {
+            key,
+            source,
+            path,
+            declared: None,
+            invalid: None,
+            suspended: None,
+            version: 0,
+            releases: BTreeMap::new(),
+            target: None,
+            rollout: None,
+            quarantine: BTreeMap::new(),
+            instances: BTreeMap::new(),
+        }
+    }
+
+    pub fn target_release(&self) -> Option<&Arc<Release>> {
+        self.target.and_then(|id| self.releases.get(&id))
+    }
+
+    pub fn active_rollout(&self) -> Option<&Rollout> {
+        self.rollout.as_ref().filter(|r| r.is_active())
+    }
+
+    /// Where a rollback goes: the latest stable release whose digest is not `other`.
+    pub fn latest_stable_except(&self, other: &SpecDigest) -> Option<&Arc<Release>> {
+        self.releases
+            .values()
+            .filter(|r| {
+                r.is_stable()
+                    && r.spec_digest != *other
+                    && !self.quarantine.contains_key(&r.spec_digest)
+            })
+            .max_by_key(|r| r.number)
+    }
+
+    /// The rejection that keeps Git's present digest from running.
+    pub fn rejection_of_declared(&self) -> Option<&Rejection> {
+        self.declared
+            .as_ref()
+            .and_then(|d| self.quarantine.get(&d.digest))
+    }
+
+    /// `held` says whether a brake of its source holds this app's deletion.
+    pub fn sync_state(&self, held: bool) -> SyncState {
+        if held {
+            return SyncState::Held;
+        }
+        if self.invalid.is_some() {
+            return SyncState::Invalid;
+        }
+        if self.rejection_of_declared().is_some() {
+            return SyncState::Quarantined;
+        }
+        let synced = match (&self.declared, self.target_release()) {
+            (Some(declared), Some(target)) => {
+                target.spec_digest == declared.digest && self.active_rollout().is_none()
+            }
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if self.suspended.is_some() && !synced {
+            SyncState::Suspended
+        } else if synced {
+            SyncState::Synced
+        } else {
+            SyncState::OutOfSync
+        }
+    }
+
+    /// `unknown` counts the running instances whose nodes are silent.
+    pub fn health_state(&self, unknown: usize) -> HealthState {
+        let desired = self
+            .target_release()
+            .map_or(0, |r| r.spec.replicas as usize);
+        let ready = self
+            .instances
+            .values()
+            .filter(|i| i.wants_run() && i.is_ready())
+            .count();
+        let active = self.active_rollout();
+        let paused = active.is_some_and(|r| r.phase == RolloutPhase::Paused);
+        let failed = self
+            .rollout
+            .as_ref()
+            .is_some_and(|r| r.phase == RolloutPhase::Failed);
+        if unknown > 0 && ready < desired + unknown && ready.saturating_sub(unknown) < desired {
+            HealthState::Unknown
+        } else if paused || (failed && ready > 0 && ready < desired) {
+            HealthState::Degraded
+        } else if failed && ready == 0 && desired > 0 {
+            HealthState::Failed
+        } else if active.is_some() || self.target.is_none() {
+            HealthState::Progressing
+        } else if ready >= desired {
+            HealthState::Healthy
+        } else {
+            HealthState::Degraded
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The whole cluster state as one value, and the one function that moves it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::action::Change;
+use super::app::App;
+use super::id::{AppKey, Generation, InstanceId, NodeName, SourceName};
+use super::instance::{Instance, InstanceStatus};
+use super::node::{Liveness, Node};
+use super::quantity::Resources;
+use super::rollout::Rollout;
+use super::source::Source;
+use super::spec::Protocol;
+
+/// Cloning is cheap enough for tests and forward planning, not for hot paths.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Snapshot {
+    /// Grows by one per committed batch of changes.
+    pub generation: Generation,
+    pub sources: BTreeMap<SourceName, Source>,
+    pub apps: BTreeMap<AppKey, App>,
+    pub nodes: BTreeMap<NodeName, Node>,
+    usage: BTreeMap<NodeName, Usage>,
+    by_source: BTreeMap<SourceName, BTreeSet<AppKey>>,
+    /// Apps whose active rollout wants an image on the node.
+    preparing: BTreeMap<NodeName, BTreeSet<AppKey>>,
+}
+
+/// What the instances on a node hold, stopping ones included.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Usage {
+    pub requests: Resources,
+    /// Holder of each fixed host port and of each exclusive volume.
+    pub host_ports: BTreeMap<(u16, Protocol), InstanceId>,
+    pub volumes: BTreeMap<(AppKey, String), InstanceId>,
+    pub instances: BTreeMap<InstanceId, AppKey>,
+}
+
+/// What is known of an instance right now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Observed<'a> {
+    /// Its node is silent: neither running nor gone can be assumed.
+    Unknown,
+    /// The node has it on its list but has not said anything yet.
+    Pending,
+    /// The node says nothing of it is left.
+    Absent,
+    Known(&'a InstanceStatus),
+}
+
+/// A change that does not fit the state it is applied to: a bug, or an
+/// operator's action that came too late.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    #[error("there is no app {0}")]
+    NoApp(AppKey),
+    #[error("there is no node {0}")]
+    NoNode(NodeName),
+    #[error("app {0} has no instance {1}")]
+    NoInstance(AppKey, InstanceId),
+    #[error("app {0} has no such release")]
+    NoRelease(AppKey),
+}
+
+impl Snapshot {
+    pub fn usage(&self, node: &NodeName) -> Option<&Usage> {
+        self.usage.get(node)
+    }
+
+    pub fn apps_of(&self, source: &SourceName) -> impl ExactSizeIterator<Item = &AppKey> + '_ {
+        static NONE: BTreeSet<AppKey> = BTreeSet::new();
+        self.by_source.get(source).unwrap_or(&NONE).iter()
+    }
+
+    /// Apps whose active rollout wants its image on `node`.
+    pub fn preparing_on(&self, node: &NodeName) -> impl Iterator<Item = &AppKey> + '_ {
+        self.preparing.get(node).into_iter().flatten()
+    }
+
+    pub fn observe<'a>(&self, instance: &'a Instance) -> Observed<'a> {
+        match (&instance.status, self.nodes.get(&instance.node)) {
+            (Some(_), _) if instance.is_gone() => Observed::Absent,
+            (_, None) => Observed::Unknown,
+            (status, Some(node)) => match (node.liveness, status) {
+                (Liveness::Suspect | Liveness::Lost, _) => Observed::Unknown,
+                (Liveness::Ready, None) => Observed::Pending,
+                (Liveness::Ready, Some(status)) => Observed::Known(status),
+            },
+        }
+    }
+
+    fn app_mut(&mut self, key: &AppKey) -> Result<&mut App, ApplyError> {
+        let app = self
+            .apps
+            .get_mut(key)
+            .ok_or_else(|| ApplyError::NoApp(key.clone()))?;
+        app.version += 1;
+        Ok(app)
+    }
+
+    fn node_mut(&mut self, name: &NodeName) -> Result<&mut Node, ApplyError> {
+        self.nodes
+            .get_mut(name)
+            .ok_or_else(|| ApplyError::NoNode(name.clone()))
+    }
+
+    /// Applies a list in order. On an error the snapshot holds the changes
+    /// before it: callers that must not see that apply to a copy, or reload.
+    pub fn apply_all<'a>(
+        &mut self,
+        changes: impl IntoIterator<Item = &'a Change>,
+    ) -> Result<(), ApplyError> {
+        changes.into_iter().try_for_each(|c| self.apply(c))
+    }
+
+    pub fn apply(&mut self, change: &Change) -> Result<(), ApplyError> {
+        match change {
+            Change::PutSource(source) => {
+                self.sources
+                    .insert(source.spec.name.clone(), (**source).clone());
+            }
+            Change::RemoveSource(name) => {
+                self.sources.remove(name);
+            }
+            Change::Declare {
+                app: key,
+                source,
+                path,
+                declared,
+            } => {
+                let app = self
+                    .apps
+                    .entry(key.clone())
+                    .or_insert_with(|| App::new(key.clone(), source.clone(), path.clone()));
+                if app.source != *source
+                    && let Some(keys) = self.by_source.get_mut(&app.source)
+                {
+                    keys.remove(key);
+                }
+                app.version += 1;
+                app.source = source.clone();
+                app.path = path.clone();
+                app.declared = Some(declared.clone());
+                app.invalid = None;
+                self.by_source
+                    .entry(source.clone())
+                    .or_default()
+                    .insert(key.clone());
+            }
+            Change::SetInvalid { app, invalid } => {
+                if let Some(app) = self.apps.get_mut(app) {
+                    app.version += 1;
+                    app.invalid = invalid.clone();
+                }
+            }
+            Change::Undeclare { app } => {
+                let app = self.app_mut(app)?;
+                app.declared = None;
+                app.invalid = None;
+            }
+            Change::RemoveApp { app } => {
+                let gone = self
+                    .apps
+                    .remove(app)
+                    .ok_or_else(|| ApplyError::NoApp(app.clone()))?;
+                if let Some(keys) = self.by_source.get_mut(&gone.source) {
+                    keys.remove(app);
+                }
+                for instance in gone.instances.values() {
+                    self.release_usage(instance);
+                }
+                if let Some(rollout) = &gone.rollout {
+                    self.forget_preparing(rollout);
+                }
+            }
+            Change::SetSuspension { app, suspension } => {
+                self.app_mut(app)?.suspended = suspension.clone();
+            }
+            Change::AddRelease(release) => {
+                self.app_mut(&release.app)?
+                    .releases
+                    .insert(release.id, Arc::clone(release));
+            }
+            Change::SetReleaseState {
+                app,
+                release,
+                state,
+            } => {
+                let release = self
+                    .app_mut(app)?
+                    .releases
+                    .get_mut(release)
+                    .ok_or_else(|| ApplyError::NoRelease(app.clone()))?;
+                Arc::make_mut(release).state = *state;
+            }
+            Change::PinImage {
+                app,
+                release,
+                image,
+            } => {
+                let release = self
+                    .app_mut(app)?
+                    .releases
+                    .get_mut(release)
+                    .ok_or_else(|| ApplyError::NoRelease(app.clone()))?;
+                Arc::make_mut(release).pinned_image = Some(image.clone());
+            }
+            Change::ForgetRelease { app, release } => {
+                self.app_mut(app)?.releases.remove(release);
+            }
+            Change::SetTarget { app, release } => {
+                self.app_mut(app)?.target = Some(*release);
+            }
+            Change::Quarantine { app, rejection } => {
+                self.app_mut(app)?
+                    .quarantine
+                    .insert(rejection.digest.clone(), (**rejection).clone());
+            }
+            Change::Unquarantine { app, digest } => {
+                self.app_mut(app)?.quarantine.remove(digest);
+            }
+            Change::PutRollout(rollout) => {
+                let old = self
+                    .app_mut(&rollout.app)?
+                    .rollout
+                    .replace((**rollout).clone());
+                if let Some(old) = old {
+                    self.forget_preparing(&old);
+                }
+                if rollout.is_active() {
+                    for node in &rollout.prepare {
+                        self.preparing
+                            .entry(node.clone())
+                            .or_default()
+                            .insert(rollout.app.clone());
+                    }
+                }
+            }
+            Change::AddInstance(instance) => {
+                self.app_mut(&instance.app)?
+                    .instances
+                    .insert(instance.id, (**instance).clone());
+                self.take_usage(instance);
+            }
+            Change::SetGoal {
+                app,
+                instance,
+                goal,
+            } => {
+                self.instance_mut(app, instance)?.goal = goal.clone();
+            }
+            Change::Observe {
+                app,
+                instance,
+                status,
+            } => {
+                self.instance_mut(app, instance)?.status = Some((**status).clone());
+            }
+            Change::ForgetInstance { app, instance } => {
+                let gone = self
+                    .app_mut(app)?
+                    .instances
+                    .remove(instance)
+                    .ok_or_else(|| ApplyError::NoInstance(app.clone(), *instance))?;
+                self.release_usage(&gone);
+            }
+            Change::PutNode(node) => {
+                self.nodes.insert(node.name.clone(), (**node).clone());
+            }
+            Change::SetLiveness {
+                node,
+                liveness,
+                last_heard,
+            } => {
+                let node = self.node_mut(node)?;
+                node.liveness = *liveness;
+                node.last_heard = *last_heard;
+            }
+            Change::SetScheduling { node, scheduling } => {
+                self.node_mut(node)?.scheduling = *scheduling;
+            }
+            Change::SetImage { node, image, state } => {
+                let node = self.node_mut(node)?;
+                match state {
+                    Some(state) => node.images.insert(image.clone(), state.clone()),
+                    None => node.images.remove(image),
+                };
+            }
+            Change::RemoveNode { node } => {
+                self.nodes.remove(node);
+            }
+        }
+        Ok(())
+    }
+
+    fn instance_mut(&mut self, app: &AppKey, id: &InstanceId) -> Result<&mut Instance, ApplyError> {
+        self.app_mut(app)?
+            .instances
+            .get_mut(id)
+            .ok_or_else(|| ApplyError::NoInstance(app.clone(), *id))
+    }
+
+    fn forget_preparing(&mut self, rollout: &Rollout) {
+        for node in &rollout.prepare {
+            if let Some(apps) = self.preparing.get_mut(node) {
+                apps.remove(&rollout.app);
+                if apps.is_empty() {
+                    self.preparing.remove(node);
+                }
+            }
+        }
+    }
+
+    fn take_usage(&mut self, instance: &Instance) {
+        let usage = self.usage.entry(instance.node.clone()).or_default();
+        usage.requests = usage.requests.plus(instance.requests);
+        for port in &instance.host_ports {
+            usage.host_ports.insert(*port, instance.id);
+        }
+        for volume in &instance.volumes {
+            usage
+                .volumes
+                .insert((instance.app.clone(), volume.clone()), instance.id);
+        }
+        usage.instances.insert(instance.id, instance.app.clone());
+    }
+
+    fn release_usage(&mut self, instance: &Instance) {
+        let Some(usage) = self.usage.get_mut(&instance.node) else {
+            return;
+        };
+        usage.requests = usage.requests.minus(instance.requests);
+        usage.host_ports.retain(|_, holder| *holder != instance.id);
+        usage.volumes.retain(|_, holder| *holder != instance.id);
+        usage.instances.remove(&instance.id);
+    }
+}
