@@ -5,6 +5,8 @@
 //! A runtime owns the instances that carry its cluster's name and never
 //! touches anything else.
 
+pub mod process;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
