@@ -12,6 +12,7 @@ use super::app::{Declared, Invalid, Suspension};
 use super::id::{AppKey, InstanceId, NodeName, ReleaseId, SourceName, SpecDigest};
 use super::instance::{Goal, Instance, InstanceStatus};
 use super::node::{ImageState, Liveness, Node, Scheduling};
+use super::quantity::Resources;
 use super::release::{Rejection, Release, ReleaseState};
 use super::rollout::Rollout;
 use super::source::Source;
@@ -88,6 +89,18 @@ pub enum Change {
         instance: InstanceId,
         goal: Goal,
     },
+    /// The declared requests changed and still fit its node.
+    SetRequests {
+        app: AppKey,
+        instance: InstanceId,
+        requests: Resources,
+    },
+    /// The node that holds the volumes of a slot.
+    SetHome {
+        app: AppKey,
+        slot: u32,
+        node: NodeName,
+    },
     Observe {
         app: AppKey,
         instance: InstanceId,
@@ -137,6 +150,8 @@ impl Change {
             | Change::Quarantine { app, .. }
             | Change::Unquarantine { app, .. }
             | Change::SetGoal { app, .. }
+            | Change::SetRequests { app, .. }
+            | Change::SetHome { app, .. }
             | Change::Observe { app, .. }
             | Change::ForgetInstance { app, .. } => Some(app),
             Change::AddRelease(release) => Some(&release.app),
@@ -151,4 +166,20 @@ impl Change {
             | Change::RemoveNode { .. } => None,
         }
     }
+}
+
+/// A change that does not fit the state it is applied to: a bug, or an
+/// operator's action that came too late.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    #[error("there is no app {0}")]
+    NoApp(AppKey),
+    #[error("there is no node {0}")]
+    NoNode(NodeName),
+    #[error("app {0} has no instance {1}")]
+    NoInstance(AppKey, InstanceId),
+    #[error("app {0} has no such release")]
+    NoRelease(AppKey),
+    #[error("a change of another record was applied to app {0}")]
+    NotOfAnApp(AppKey),
 }

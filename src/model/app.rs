@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{AppKey, CommitId, InstanceId, ReleaseId, SourceName, SpecDigest};
+use super::action::{ApplyError, Change};
+use super::id::{AppKey, CommitId, InstanceId, NodeName, ReleaseId, SourceName, SpecDigest};
 use super::instance::Instance;
 use super::problem::Problem;
 use super::release::{Rejection, Release};
@@ -37,6 +38,8 @@ pub struct App {
     /// Digests that are not tried again.
     pub quarantine: BTreeMap<SpecDigest, Rejection>,
     pub instances: BTreeMap<InstanceId, Instance>,
+    /// Slot → the node that holds its volumes.
+    pub homes: BTreeMap<u32, NodeName>,
 }
 
 /// What Git says.
@@ -102,7 +105,107 @@ impl App {
             rollout: None,
             quarantine: BTreeMap::new(),
             instances: BTreeMap::new(),
+            homes: BTreeMap::new(),
         }
+    }
+
+    /// Applies a change of this app's own record. Changes of other records,
+    /// and those that add or remove the app, are not for here.
+    pub fn apply(&mut self, change: &Change) -> Result<(), ApplyError> {
+        self.version += 1;
+        match change {
+            Change::Declare {
+                source,
+                path,
+                declared,
+                app: _,
+            } => {
+                self.source = source.clone();
+                self.path = path.clone();
+                self.declared = Some(declared.clone());
+                self.invalid = None;
+            }
+            Change::SetInvalid { invalid, app: _ } => self.invalid = invalid.clone(),
+            Change::Undeclare { app: _ } => {
+                self.declared = None;
+                self.invalid = None;
+            }
+            Change::SetSuspension { suspension, app: _ } => self.suspended = suspension.clone(),
+            Change::AddRelease(release) => {
+                self.releases.insert(release.id, Arc::clone(release));
+            }
+            Change::SetReleaseState {
+                release,
+                state,
+                app: _,
+            } => Arc::make_mut(self.release_mut(release)?).state = *state,
+            Change::PinImage {
+                release,
+                image,
+                app: _,
+            } => Arc::make_mut(self.release_mut(release)?).pinned_image = Some(image.clone()),
+            Change::ForgetRelease { release, app: _ } => {
+                self.releases.remove(release);
+            }
+            Change::SetTarget { release, app: _ } => self.target = Some(*release),
+            Change::Quarantine { rejection, app: _ } => {
+                self.quarantine
+                    .insert(rejection.digest.clone(), (**rejection).clone());
+            }
+            Change::Unquarantine { digest, app: _ } => {
+                self.quarantine.remove(digest);
+            }
+            Change::PutRollout(rollout) => self.rollout = Some((**rollout).clone()),
+            Change::AddInstance(instance) => {
+                self.instances.insert(instance.id, (**instance).clone());
+            }
+            Change::SetGoal {
+                instance,
+                goal,
+                app: _,
+            } => self.instance_mut(instance)?.goal = goal.clone(),
+            Change::SetRequests {
+                instance,
+                requests,
+                app: _,
+            } => self.instance_mut(instance)?.requests = *requests,
+            Change::SetHome { slot, node, app: _ } => {
+                self.homes.insert(*slot, node.clone());
+            }
+            Change::Observe {
+                instance,
+                status,
+                app: _,
+            } => self.instance_mut(instance)?.status = Some((**status).clone()),
+            Change::ForgetInstance { instance, app: _ } => {
+                self.instances
+                    .remove(instance)
+                    .ok_or_else(|| ApplyError::NoInstance(self.key.clone(), *instance))?;
+            }
+            Change::PutSource(_)
+            | Change::RemoveSource(_)
+            | Change::RemoveApp { .. }
+            | Change::PutNode(_)
+            | Change::SetLiveness { .. }
+            | Change::SetScheduling { .. }
+            | Change::SetImage { .. }
+            | Change::RemoveNode { .. } => {
+                return Err(ApplyError::NotOfAnApp(self.key.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn release_mut(&mut self, id: &ReleaseId) -> Result<&mut Arc<Release>, ApplyError> {
+        self.releases
+            .get_mut(id)
+            .ok_or_else(|| ApplyError::NoRelease(self.key.clone()))
+    }
+
+    fn instance_mut(&mut self, id: &InstanceId) -> Result<&mut Instance, ApplyError> {
+        self.instances
+            .get_mut(id)
+            .ok_or_else(|| ApplyError::NoInstance(self.key.clone(), *id))
     }
 
     pub fn target_release(&self) -> Option<&Arc<Release>> {

@@ -47,6 +47,8 @@ pub struct InstanceStatus {
     pub ready: bool,
     /// Since when ready without a break, by the controller's clock.
     pub ready_since: Option<Timestamp>,
+    /// Start of its first process, by the controller's clock; `healthyDeadline` counts from here.
+    pub first_started_at: Option<Timestamp>,
     /// Start of the present process, by the controller's clock.
     pub started_at: Option<Timestamp>,
     /// Exits that Evenkeel did not ask for and that no Engine outage explains.

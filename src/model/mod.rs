@@ -21,7 +21,7 @@ pub mod source;
 pub mod spec;
 pub mod time;
 
-pub use action::Change;
+pub use action::{ApplyError, Change};
 pub use app::{App, Declared, HealthState, Invalid, Suspension, SyncState};
 pub use declaration::{Catalog, Declaration};
 pub use desired::{DesiredInstance, DesiredSet, RunSpec};

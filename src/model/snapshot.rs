@@ -1,9 +1,8 @@
 //! The whole cluster state as one value, and the one function that moves it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use super::action::Change;
+use super::action::{ApplyError, Change};
 use super::app::App;
 use super::id::{AppKey, Generation, InstanceId, NodeName, SourceName};
 use super::instance::{Instance, InstanceStatus};
@@ -49,20 +48,6 @@ pub enum Observed<'a> {
     Known(&'a InstanceStatus),
 }
 
-/// A change that does not fit the state it is applied to: a bug, or an
-/// operator's action that came too late.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    #[error("there is no app {0}")]
-    NoApp(AppKey),
-    #[error("there is no node {0}")]
-    NoNode(NodeName),
-    #[error("app {0} has no instance {1}")]
-    NoInstance(AppKey, InstanceId),
-    #[error("app {0} has no such release")]
-    NoRelease(AppKey),
-}
-
 impl Snapshot {
     pub fn usage(&self, node: &NodeName) -> Option<&Usage> {
         self.usage.get(node)
@@ -91,12 +76,9 @@ impl Snapshot {
     }
 
     fn app_mut(&mut self, key: &AppKey) -> Result<&mut App, ApplyError> {
-        let app = self
-            .apps
+        self.apps
             .get_mut(key)
-            .ok_or_else(|| ApplyError::NoApp(key.clone()))?;
-        app.version += 1;
-        Ok(app)
+            .ok_or_else(|| ApplyError::NoApp(key.clone()))
     }
 
     fn node_mut(&mut self, name: &NodeName) -> Result<&mut Node, ApplyError> {
@@ -127,7 +109,7 @@ impl Snapshot {
                 app: key,
                 source,
                 path,
-                declared,
+                declared: _,
             } => {
                 let app = self
                     .apps
@@ -138,96 +120,23 @@ impl Snapshot {
                 {
                     keys.remove(key);
                 }
-                app.version += 1;
-                app.source = source.clone();
-                app.path = path.clone();
-                app.declared = Some(declared.clone());
-                app.invalid = None;
+                app.apply(change)?;
                 self.by_source
                     .entry(source.clone())
                     .or_default()
                     .insert(key.clone());
             }
-            Change::SetInvalid { app, invalid } => {
+            Change::SetInvalid { app, invalid: _ } => {
                 if let Some(app) = self.apps.get_mut(app) {
-                    app.version += 1;
-                    app.invalid = invalid.clone();
+                    app.apply(change)?;
                 }
             }
-            Change::Undeclare { app } => {
-                let app = self.app_mut(app)?;
-                app.declared = None;
-                app.invalid = None;
-            }
-            Change::RemoveApp { app } => {
-                let gone = self
-                    .apps
-                    .remove(app)
-                    .ok_or_else(|| ApplyError::NoApp(app.clone()))?;
-                if let Some(keys) = self.by_source.get_mut(&gone.source) {
-                    keys.remove(app);
-                }
-                for instance in gone.instances.values() {
-                    self.release_usage(instance);
-                }
-                if let Some(rollout) = &gone.rollout {
-                    self.forget_preparing(rollout);
-                }
-            }
-            Change::SetSuspension { app, suspension } => {
-                self.app_mut(app)?.suspended = suspension.clone();
-            }
-            Change::AddRelease(release) => {
-                self.app_mut(&release.app)?
-                    .releases
-                    .insert(release.id, Arc::clone(release));
-            }
-            Change::SetReleaseState {
-                app,
-                release,
-                state,
-            } => {
-                let release = self
-                    .app_mut(app)?
-                    .releases
-                    .get_mut(release)
-                    .ok_or_else(|| ApplyError::NoRelease(app.clone()))?;
-                Arc::make_mut(release).state = *state;
-            }
-            Change::PinImage {
-                app,
-                release,
-                image,
-            } => {
-                let release = self
-                    .app_mut(app)?
-                    .releases
-                    .get_mut(release)
-                    .ok_or_else(|| ApplyError::NoRelease(app.clone()))?;
-                Arc::make_mut(release).pinned_image = Some(image.clone());
-            }
-            Change::ForgetRelease { app, release } => {
-                self.app_mut(app)?.releases.remove(release);
-            }
-            Change::SetTarget { app, release } => {
-                self.app_mut(app)?.target = Some(*release);
-            }
-            Change::Quarantine { app, rejection } => {
-                self.app_mut(app)?
-                    .quarantine
-                    .insert(rejection.digest.clone(), (**rejection).clone());
-            }
-            Change::Unquarantine { app, digest } => {
-                self.app_mut(app)?.quarantine.remove(digest);
-            }
+            Change::RemoveApp { app } => self.remove_app(app)?,
             Change::PutRollout(rollout) => {
-                let old = self
-                    .app_mut(&rollout.app)?
-                    .rollout
-                    .replace((**rollout).clone());
-                if let Some(old) = old {
+                if let Some(old) = self.app_mut(&rollout.app)?.rollout.take() {
                     self.forget_preparing(&old);
                 }
+                self.app_mut(&rollout.app)?.apply(change)?;
                 if rollout.is_active() {
                     for node in &rollout.prepare {
                         self.preparing
@@ -238,33 +147,50 @@ impl Snapshot {
                 }
             }
             Change::AddInstance(instance) => {
-                self.app_mut(&instance.app)?
-                    .instances
-                    .insert(instance.id, (**instance).clone());
-                self.take_usage(instance);
+                self.app_mut(&instance.app)?.apply(change)?;
+                self.usage
+                    .entry(instance.node.clone())
+                    .or_default()
+                    .take(instance);
             }
-            Change::SetGoal {
+            Change::SetRequests {
                 app,
                 instance,
-                goal,
+                requests,
             } => {
-                self.instance_mut(app, instance)?.goal = goal.clone();
-            }
-            Change::Observe {
-                app,
-                instance,
-                status,
-            } => {
-                self.instance_mut(app, instance)?.status = Some((**status).clone());
-            }
-            Change::ForgetInstance { app, instance } => {
-                let gone = self
+                let old = self
                     .app_mut(app)?
                     .instances
-                    .remove(instance)
-                    .ok_or_else(|| ApplyError::NoInstance(app.clone(), *instance))?;
-                self.release_usage(&gone);
+                    .get(instance)
+                    .map(|i| (i.node.clone(), i.requests));
+                self.app_mut(app)?.apply(change)?;
+                if let Some((node, old)) = old
+                    && let Some(usage) = self.usage.get_mut(&node)
+                {
+                    usage.requests = usage.requests.minus(old).plus(*requests);
+                }
             }
+            Change::ForgetInstance { app, instance } => {
+                let gone = self.app_mut(app)?.instances.get(instance).cloned();
+                self.app_mut(app)?.apply(change)?;
+                if let Some(gone) = gone
+                    && let Some(usage) = self.usage.get_mut(&gone.node)
+                {
+                    usage.release(&gone);
+                }
+            }
+            Change::Undeclare { app }
+            | Change::SetSuspension { app, .. }
+            | Change::SetReleaseState { app, .. }
+            | Change::PinImage { app, .. }
+            | Change::ForgetRelease { app, .. }
+            | Change::SetTarget { app, .. }
+            | Change::Quarantine { app, .. }
+            | Change::Unquarantine { app, .. }
+            | Change::SetGoal { app, .. }
+            | Change::SetHome { app, .. }
+            | Change::Observe { app, .. } => self.app_mut(app)?.apply(change)?,
+            Change::AddRelease(release) => self.app_mut(&release.app)?.apply(change)?,
             Change::PutNode(node) => {
                 self.nodes.insert(node.name.clone(), (**node).clone());
             }
@@ -294,11 +220,23 @@ impl Snapshot {
         Ok(())
     }
 
-    fn instance_mut(&mut self, app: &AppKey, id: &InstanceId) -> Result<&mut Instance, ApplyError> {
-        self.app_mut(app)?
-            .instances
-            .get_mut(id)
-            .ok_or_else(|| ApplyError::NoInstance(app.clone(), *id))
+    fn remove_app(&mut self, key: &AppKey) -> Result<(), ApplyError> {
+        let gone = self
+            .apps
+            .remove(key)
+            .ok_or_else(|| ApplyError::NoApp(key.clone()))?;
+        if let Some(keys) = self.by_source.get_mut(&gone.source) {
+            keys.remove(key);
+        }
+        for instance in gone.instances.values() {
+            if let Some(usage) = self.usage.get_mut(&instance.node) {
+                usage.release(instance);
+            }
+        }
+        if let Some(rollout) = &gone.rollout {
+            self.forget_preparing(rollout);
+        }
+        Ok(())
     }
 
     fn forget_preparing(&mut self, rollout: &Rollout) {
@@ -311,28 +249,25 @@ impl Snapshot {
             }
         }
     }
+}
 
-    fn take_usage(&mut self, instance: &Instance) {
-        let usage = self.usage.entry(instance.node.clone()).or_default();
-        usage.requests = usage.requests.plus(instance.requests);
+impl Usage {
+    pub fn take(&mut self, instance: &Instance) {
+        self.requests = self.requests.plus(instance.requests);
         for port in &instance.host_ports {
-            usage.host_ports.insert(*port, instance.id);
+            self.host_ports.insert(*port, instance.id);
         }
         for volume in &instance.volumes {
-            usage
-                .volumes
+            self.volumes
                 .insert((instance.app.clone(), volume.clone()), instance.id);
         }
-        usage.instances.insert(instance.id, instance.app.clone());
+        self.instances.insert(instance.id, instance.app.clone());
     }
 
-    fn release_usage(&mut self, instance: &Instance) {
-        let Some(usage) = self.usage.get_mut(&instance.node) else {
-            return;
-        };
-        usage.requests = usage.requests.minus(instance.requests);
-        usage.host_ports.retain(|_, holder| *holder != instance.id);
-        usage.volumes.retain(|_, holder| *holder != instance.id);
-        usage.instances.remove(&instance.id);
+    pub fn release(&mut self, instance: &Instance) {
+        self.requests = self.requests.minus(instance.requests);
+        self.host_ports.retain(|_, holder| *holder != instance.id);
+        self.volumes.retain(|_, holder| *holder != instance.id);
+        self.instances.remove(&instance.id);
     }
 }

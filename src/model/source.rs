@@ -63,6 +63,25 @@ pub struct Source {
     pub held: Option<Held>,
 }
 
+impl Source {
+    /// One that was never synced.
+    pub fn new(spec: SourceSpec, declared_by: Option<SourceName>) -> Source {
+        Source {
+            spec,
+            declared_by,
+            suspended: false,
+            last_attempt_at: None,
+            last_seen: None,
+            last_applied: None,
+            last_applied_at: None,
+            outcome: SyncOutcome::Never,
+            problems: Vec::new(),
+            ignored_documents: 0,
+            held: None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Held {

@@ -1,1 +1,102 @@
-//! Placeholder.
+//! Every decision Evenkeel makes, as functions from values to values.
+//!
+//! `plan` looks at a snapshot and a time and says what changes, why, what each
+//! app waits for and when to look again. It is total, does no I/O, reads no
+//! clock and draws no randomness: time and ids come in. The next step is
+//! recomputed from the state on every run; nothing is remembered between runs.
+//!
+//! One app is planned at a time, on a working copy that sees its own changes
+//! ([`work::Work`]), until nothing more follows. What one app takes of the
+//! nodes the next one sees.
+
+pub mod bucket;
+pub mod check;
+pub mod diff;
+pub mod dispatch;
+pub mod exchange;
+pub mod forward;
+pub mod ids;
+pub mod observe;
+pub mod operate;
+pub mod place;
+pub mod reconcile;
+pub mod report;
+pub mod rollout;
+pub mod settings;
+pub mod sync;
+pub mod verdict;
+pub mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use check::{Violation, check};
+pub use ids::IdSource;
+pub use report::{AppReport, PlanReport};
+pub use settings::Settings;
+
+use crate::model::{AppKey, Change, Event, Snapshot, Timestamp};
+
+/// Which apps to look at.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    All,
+    Apps(&'a BTreeSet<AppKey>),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct PlanInput<'a> {
+    pub now: Timestamp,
+    pub snapshot: &'a Snapshot,
+    pub scope: Scope<'a>,
+    pub settings: &'a Settings,
+}
+
+/// A complete answer: whoever carries it out chooses nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// To be applied in this order, all or none.
+    pub changes: Vec<Change>,
+    pub events: Vec<Event>,
+    /// Of each app looked at: why nothing more is done.
+    pub report: PlanReport,
+    /// When to look at an app again although nothing happened.
+    pub wake_at: BTreeMap<AppKey, Timestamp>,
+}
+
+/// What somebody (sync, an operator, a node's report) wants changed, and the record of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    pub changes: Vec<Change>,
+    pub events: Vec<Event>,
+}
+
+/// Why an operator's wish is not carried out; says what to do instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    Invalid(String),
+}
+
+pub fn plan(input: &PlanInput<'_>, ids: &mut IdSource) -> Plan {
+    let mut plan = Plan::default();
+    let mut overlay = place::Overlay::default();
+    let mut one = |key: &AppKey| {
+        if let Some(app) = input.snapshot.apps.get(key) {
+            let mut work = work::Work::new(input, app, &mut overlay, ids);
+            reconcile::plan_app(&mut work);
+            work.finish(&mut plan);
+        }
+    };
+    match input.scope {
+        Scope::All => input.snapshot.apps.keys().for_each(&mut one),
+        Scope::Apps(keys) => keys.iter().for_each(&mut one),
+    }
+    plan
+}

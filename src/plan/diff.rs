@@ -1,0 +1,128 @@
+//! What differs between two specs, down to the field or file, and what that needs.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::AppSpec;
+
+/// One field that differs. Long values are told by their size, files by their digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldChange {
+    /// `workload.env.LOG`, `replicas`.
+    pub field: String,
+    pub old: Option<String>,
+    pub new: Option<String>,
+    pub effect: Effect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Effect {
+    /// Every instance is exchanged for a new one.
+    Replace,
+    InPlace,
+}
+
+/// Values longer than this are told by their beginning only, in characters.
+const MAX_VALUE: usize = 120;
+
+pub fn diff_specs(old: &AppSpec, new: &AppSpec) -> Vec<FieldChange> {
+    let mut changes = Vec::new();
+    if old == new {
+        return changes;
+    }
+    // A spec has only string keys: it always has a JSON form.
+    let (old, new) = (
+        serde_json::to_value(old).unwrap_or_default(),
+        serde_json::to_value(new).unwrap_or_default(),
+    );
+    walk("", Some(&old), Some(&new), &mut changes);
+    changes
+}
+
+/// `image: web:1 -> web:2, env.LOG: info -> debug`; the first few, then how many more.
+pub fn summary(changes: &[FieldChange]) -> String {
+    const SHOWN: usize = 4;
+    let mut parts: Vec<String> = changes
+        .iter()
+        .take(SHOWN)
+        .map(|c| {
+            let side = |v: &Option<String>| v.clone().unwrap_or_else(|| "nothing".to_owned());
+            format!("{}: {} -> {}", c.field, side(&c.old), side(&c.new))
+        })
+        .collect();
+    if changes.len() > SHOWN {
+        parts.push(format!("and {} more", changes.len() - SHOWN));
+    }
+    if parts.is_empty() {
+        return "nothing that matters to its instances".to_owned();
+    }
+    parts.join(", ")
+}
+
+fn walk(path: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<FieldChange>) {
+    if old == new {
+        return;
+    }
+    if let (Some(Value::Object(a)), Some(Value::Object(b))) = (old, new)
+        && !is_file(path)
+    {
+        let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        for key in keys {
+            let inner = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
+            walk(&inner, a.get(key), b.get(key), out);
+        }
+        return;
+    }
+    if let (Some(Value::Array(a)), Some(Value::Array(b))) = (old, new)
+        && a.len() == b.len()
+        && a.iter().chain(b).all(Value::is_object)
+    {
+        for (index, (a, b)) in a.iter().zip(b).enumerate() {
+            walk(&format!("{path}[{index}]"), Some(a), Some(b), out);
+        }
+        return;
+    }
+    let is_workload = path.starts_with("workload");
+    out.push(FieldChange {
+        field: path
+            .trim_start_matches("workload.task.")
+            .trim_start_matches("workload.")
+            .to_owned(),
+        old: old.filter(|v| !v.is_null()).map(|v| show(path, v)),
+        new: new.filter(|v| !v.is_null()).map(|v| show(path, v)),
+        effect: if is_workload {
+            Effect::Replace
+        } else {
+            Effect::InPlace
+        },
+    });
+}
+
+fn is_file(path: &str) -> bool {
+    path.starts_with("workload.files.")
+}
+
+fn show(path: &str, value: &Value) -> String {
+    if is_file(path)
+        && let Ok(file) = serde_json::from_value::<crate::model::spec::FileContent>(value.clone())
+    {
+        return format!("{file:?}");
+    }
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            value.to_string()
+        }
+    };
+    if text.chars().count() > MAX_VALUE {
+        let start: String = text.chars().take(MAX_VALUE).collect();
+        return format!("{start}… ({} bytes)", text.len());
+    }
+    text
+}

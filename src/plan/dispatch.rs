@@ -1,0 +1,91 @@
+//! A node's full desired set, as a pure function of the snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::desired::DesiredGoal;
+use crate::model::{
+    App, DesiredInstance, DesiredSet, Epoch, Goal, Instance, NodeName, Release, RunSpec, Snapshot,
+};
+
+/// Everything `node` is to hold. Costs as much as the node has instances.
+pub fn desired_set(
+    snapshot: &Snapshot,
+    cluster: &str,
+    epoch: Epoch,
+    node: &NodeName,
+) -> DesiredSet {
+    let mut set = DesiredSet {
+        cluster: cluster.to_owned(),
+        node: node.clone(),
+        epoch,
+        generation: snapshot.generation,
+        instances: BTreeMap::new(),
+        images: BTreeMap::new(),
+    };
+    for (id, key) in snapshot.usage(node).into_iter().flat_map(|u| &u.instances) {
+        let Some(app) = snapshot.apps.get(key) else {
+            continue;
+        };
+        if let Some(instance) = app.instances.get(id)
+            && let Some(desired) = desired_instance(app, instance)
+        {
+            set.instances.insert(*id, desired);
+        }
+    }
+    for key in snapshot.preparing_on(node) {
+        let release = snapshot
+            .apps
+            .get(key)
+            .and_then(|app| app.active_rollout().map(|r| (app, r)))
+            .and_then(|(app, rollout)| app.releases.get(&rollout.to));
+        if let Some(release) = release
+            && let Some(image) = release.image()
+        {
+            set.images
+                .insert(image.to_owned(), release.spec.image_pull_policy);
+        }
+    }
+    set
+}
+
+fn desired_instance(app: &App, instance: &Instance) -> Option<DesiredInstance> {
+    let own = app.releases.get(&instance.release)?;
+    Some(DesiredInstance {
+        id: instance.id,
+        app: instance.app.clone(),
+        slot: instance.slot,
+        release: instance.release,
+        commit: own.commit.clone(),
+        goal: match &instance.goal {
+            Goal::Run => DesiredGoal::Run,
+            Goal::Stop { reason, .. } => DesiredGoal::Stop {
+                reason: reason.clone(),
+            },
+        },
+        run: run_spec(own, settings_of(app, own)),
+    })
+}
+
+/// Limits, probes and policies change in place: they come from the release the
+/// app is at, wherever that runs the same workload.
+fn settings_of<'a>(app: &'a App, own: &'a Arc<Release>) -> &'a Arc<Release> {
+    match app.target_release() {
+        Some(target) if target.workload_digest == own.workload_digest => target,
+        Some(_) | None => own,
+    }
+}
+
+fn run_spec(own: &Release, settings: &Release) -> Arc<RunSpec> {
+    let spec = &settings.spec;
+    Arc::new(RunSpec {
+        workload: own.spec.workload.clone(),
+        image: own.image().map(str::to_owned),
+        pull_policy: spec.image_pull_policy,
+        limits: spec.limits,
+        health: spec.health.clone(),
+        restart: spec.restart.clone(),
+        stop_grace_period: spec.stop_grace_period,
+        labels: spec.labels.clone(),
+    })
+}
