@@ -20,6 +20,8 @@ pub mod cli;
 #[cfg(feature = "full")]
 pub mod client;
 #[cfg(feature = "full")]
+pub mod clock;
+#[cfg(feature = "full")]
 pub mod config;
 #[cfg(feature = "full")]
 pub mod controller;

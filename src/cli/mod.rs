@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The operator's verbs and the long-running roles.
+
+pub mod roles;

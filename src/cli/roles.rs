@@ -1,0 +1,126 @@
+//! The verbs that are long-running roles: `up`, `controller`, `agent`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::model::NodeName;
+
+/// Flags every role has.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// How log lines are written to standard error
+    #[arg(long, env = "EVENKEEL_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    Docker,
+    Process,
+}
+
+/// Everything on this machine: a private Postgres, the controller and an agent
+#[derive(Args, Clone, Debug)]
+pub struct UpArgs {
+    /// Folder for state and secrets [default: /var/lib/evenkeel as root, else below the user's data folder]
+    #[arg(long, env = "EVENKEEL_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the API
+    #[arg(long, env = "EVENKEEL_LISTEN", default_value = "127.0.0.1:7600")]
+    pub listen: SocketAddr,
+    /// Use this Postgres instead of starting a private one
+    #[arg(long, env = "EVENKEEL_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// What runs the apps here [default: docker where an Engine answers, and processes]
+    #[arg(long, env = "EVENKEEL_RUNTIME", value_enum)]
+    pub runtime: Option<RuntimeChoice>,
+    /// Follow this Git repository, as a source named after its folder
+    #[arg(long, env = "EVENKEEL_GIT", value_name = "PATH-OR-URL")]
+    pub git: Option<String>,
+    /// Name of the cluster: in the labels of every container
+    #[arg(long, env = "EVENKEEL_CLUSTER", default_value = "default")]
+    pub cluster: String,
+    /// This node's name [default: the host's name]
+    #[arg(long, env = "EVENKEEL_NODE_NAME")]
+    pub node_name: Option<NodeName>,
+    /// The Docker Engine's socket or URL [default: DOCKER_HOST, else /var/run/docker.sock]
+    #[arg(long, env = "EVENKEEL_ENGINE_SOCKET")]
+    pub engine_socket: Option<String>,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Only the controller, against an existing Postgres
+#[derive(Args, Clone, Debug)]
+pub struct ControllerArgs {
+    /// Folder for mirrors and tokens [default: as for `up`]
+    #[arg(long, env = "EVENKEEL_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the API
+    #[arg(long, env = "EVENKEEL_LISTEN", default_value = "127.0.0.1:7600")]
+    pub listen: SocketAddr,
+    /// URL by which other controllers reach this one [default: http:// and the address listened on]
+    #[arg(long, env = "EVENKEEL_ADVERTISE_URL")]
+    pub advertise_url: Option<String>,
+    /// The Postgres that all controllers of the cluster share
+    #[arg(long, env = "EVENKEEL_DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// Follow this Git repository, as a source named after its folder
+    #[arg(long, env = "EVENKEEL_GIT", value_name = "PATH-OR-URL")]
+    pub git: Option<String>,
+    /// Name of the cluster: in the labels of every container
+    #[arg(long, env = "EVENKEEL_CLUSTER", default_value = "default")]
+    pub cluster: String,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Only the agent of this node
+#[derive(Args, Clone, Debug)]
+pub struct AgentArgs {
+    /// Folder for the ledger [default: as for `up`]
+    #[arg(long, env = "EVENKEEL_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where the controllers are; several, divided by commas, are tried in turn
+    #[arg(
+        long,
+        env = "EVENKEEL_CONTROLLER_URL",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub controller_url: Vec<String>,
+    /// File that holds the agents' token [default: DATA_DIR/agent-token]
+    #[arg(long, env = "EVENKEEL_AGENT_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// What runs the apps here [default: docker where an Engine answers, and processes]
+    #[arg(long, env = "EVENKEEL_RUNTIME", value_enum)]
+    pub runtime: Option<RuntimeChoice>,
+    /// This node's name [default: the host's name]
+    #[arg(long, env = "EVENKEEL_NODE_NAME")]
+    pub node_name: Option<NodeName>,
+    /// The Docker Engine's socket or URL [default: DOCKER_HOST, else /var/run/docker.sock]
+    #[arg(long, env = "EVENKEEL_ENGINE_SOCKET")]
+    pub engine_socket: Option<String>,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+pub async fn run_up(args: UpArgs) -> anyhow::Result<()> {
+    anyhow::bail!("`up` cannot run yet: {args:?}")
+}
+
+pub async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
+    anyhow::bail!("`controller` cannot run yet: {args:?}")
+}
+
+pub async fn run_agent(args: AgentArgs) -> anyhow::Result<()> {
+    anyhow::bail!("`agent` cannot run yet: {args:?}")
+}
