@@ -1,7 +1,10 @@
-fn main() {
-    let args: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
+//! The program: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
     // Before anything that starts a thread: the supervisor forks.
-    if args.first().is_some_and(|arg| arg == "shim") {
-        evenkeel::agent::runtime::process::shim::shim_main(&args[1..]);
+    if args.get(1).is_some_and(|arg| arg == "shim") {
+        evenkeel::agent::runtime::process::shim::shim_main(&args[2..]);
     }
+    evenkeel::cli::run(args)
 }

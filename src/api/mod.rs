@@ -1,2 +1,31 @@
-//! Wire types, version 1.
+//! Wire types of the REST API, version 1, and their conversions from `model`.
+//!
+//! Field names here are what scripts and dashboards build on: they may gain
+//! neighbours, never change. Words that the model already speaks (phases,
+//! sync and health states, evidence, problems) cross the wire as they are, so
+//! API, CLI and pages cannot disagree. Conversions are pure; nothing here
+//! knows of HTTP.
+
 pub mod agent;
+pub mod app;
+pub mod app_status;
+pub mod error;
+pub mod list;
+pub mod node;
+pub mod release;
+pub mod source;
+pub mod verb;
+
+pub use app::{AppStatus, InstanceView, Rejected, Replicas, Revision, RolloutView};
+pub use error::ProblemDetails;
+pub use list::Page;
+pub use node::NodeView;
+pub use release::{CommitView, ReleaseView};
+pub use source::{SourceInput, SourceStatus};
+pub use verb::{ReasonInput, Why};
+
+/// Where version 1 lives.
+pub const PREFIX: &str = "/api/v1";
+
+#[cfg(test)]
+mod app_status_tests;

@@ -1,0 +1,46 @@
+//! Errors as RFC 9457 problem documents.
+
+use serde::{Deserialize, Serialize};
+
+/// Media type of an error's body.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What went wrong and what to do about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProblemDetails {
+    /// Names the kind of problem for programs: `urn:evenkeel:problem:not-found`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words; the same for every occurrence.
+    pub title: String,
+    /// HTTP status code.
+    pub status: u16,
+    /// What happened this time.
+    pub detail: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl ProblemDetails {
+    pub fn new(slug: &str, title: &str, status: u16, detail: impl Into<String>) -> ProblemDetails {
+        ProblemDetails {
+            kind: format!("urn:evenkeel:problem:{slug}"),
+            title: title.to_owned(),
+            status,
+            detail: detail.into(),
+            hint: None,
+        }
+    }
+
+    pub fn with_hint(mut self, hint: impl Into<String>) -> ProblemDetails {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// `not-found` of `urn:evenkeel:problem:not-found`.
+    pub fn slug(&self) -> &str {
+        self.kind.rsplit(':').next().unwrap_or(&self.kind)
+    }
+}

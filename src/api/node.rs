@@ -1,0 +1,47 @@
+//! Nodes as operators see them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::quantity::Resources;
+use crate::model::{ImageState, Liveness, Node, NodeName, Scheduling, Snapshot, Timestamp};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeView {
+    pub name: NodeName,
+    pub scheduling: Scheduling,
+    pub liveness: Liveness,
+    pub last_heard: Timestamp,
+    pub registered_at: Timestamp,
+    /// Where its published ports are reached.
+    pub address: String,
+    pub capacity: Resources,
+    /// Held by the instances placed there, stopping ones included.
+    pub requested: Resources,
+    /// Instances placed there, stopping ones included.
+    pub instances: u32,
+    pub attributes: BTreeMap<String, String>,
+    pub agent_version: String,
+    pub images: BTreeMap<String, ImageState>,
+}
+
+/// The view of `node`, which is one of `snapshot`'s.
+pub fn node_view(snapshot: &Snapshot, node: &Node) -> NodeView {
+    let usage = snapshot.usage(&node.name);
+    NodeView {
+        name: node.name.clone(),
+        scheduling: node.scheduling,
+        liveness: node.liveness,
+        last_heard: node.last_heard,
+        registered_at: node.registered_at,
+        address: node.facts.address.clone(),
+        capacity: node.facts.capacity,
+        requested: usage.map(|u| u.requests).unwrap_or_default(),
+        instances: usage.map_or(0, |u| u32::try_from(u.instances.len()).unwrap_or(u32::MAX)),
+        attributes: node.facts.attributes.clone(),
+        agent_version: node.facts.agent_version.clone(),
+        images: node.images.clone(),
+    }
+}

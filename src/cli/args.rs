@@ -1,0 +1,209 @@
+//! The tree of commands and flags.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::quantity::parse_duration;
+
+use super::roles;
+
+/// Keeps a cluster of Docker hosts equal to a Git repository.
+#[derive(Parser, Debug)]
+#[command(name = "evenkeel", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How to reach the server, and how to print.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// Address of the server, such as http://127.0.0.1:7600
+    #[arg(long, global = true, env = "EVENKEEL_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Token of the server
+    #[arg(long, global = true, env = "EVENKEEL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Project of apps that are named without one
+    #[arg(short, long, global = true)]
+    pub project: Option<String>,
+    /// How to print
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub output: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Json,
+    Yaml,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    Up(roles::UpArgs),
+    Controller(roles::ControllerArgs),
+    Agent(roles::AgentArgs),
+
+    /// Show all apps, or one in full
+    Status(StatusArgs),
+    /// Say what an app waits for
+    Why(AppArgs),
+    /// Show what happened
+    Events(EventsArgs),
+    /// Show the output of an app's instances
+    Logs(LogsArgs),
+    /// Put an app back on its last stable release
+    Rollback(VerbArgs),
+    /// Lift an app's quarantine, so that its rejected version is tried again
+    Release(VerbArgs),
+    /// Roll out no new commits of an app
+    Suspend(VerbArgs),
+    /// Follow Git again after `suspend`
+    Resume(VerbArgs),
+    /// Show the nodes
+    Nodes,
+    /// Show and change the followed repositories
+    #[command(subcommand)]
+    Source(SourceCommand),
+
+    /// Check the specs in a folder
+    Validate {
+        /// Folder that holds them
+        dir: PathBuf,
+    },
+    /// Print the JSON Schema of the specs
+    Schema,
+}
+
+#[derive(Args, Debug)]
+pub struct AppArgs {
+    /// APP or PROJECT/APP
+    pub app: String,
+}
+
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// APP or PROJECT/APP; all apps when left out
+    pub app: Option<String>,
+    /// Wait until it is synced and healthy at the source's latest commit
+    #[arg(long, requires = "app")]
+    pub wait: bool,
+    /// Longest time to wait
+    #[arg(long, default_value = "10m", value_parser = duration, requires = "wait")]
+    pub timeout: Duration,
+}
+
+#[derive(Args, Debug)]
+pub struct EventsArgs {
+    /// Go on with new events as they happen
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only those of APP or PROJECT/APP
+    #[arg(long)]
+    pub app: Option<String>,
+    /// Only those of this source
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Only those of this node
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Only of this kind, such as rollout.rolledBack
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// How many past events
+    #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
+    pub limit: usize,
+}
+
+#[derive(Args, Debug)]
+pub struct LogsArgs {
+    /// APP or PROJECT/APP
+    pub app: String,
+    /// Go on with new lines as they are written
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Lines per instance, from the end
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub tail: usize,
+    /// Only this instance (its id, or the first digits of it)
+    #[arg(long, value_name = "ID")]
+    pub instance: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct VerbArgs {
+    /// APP or PROJECT/APP
+    pub app: String,
+    /// Kept in the event, for those who ask later
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum SourceCommand {
+    /// Follow a repository
+    Add(SourceAddArgs),
+    /// Show all sources
+    List,
+    /// Show one source in full
+    Show { name: String },
+    /// Fetch now instead of at the next poll
+    Sync { name: String },
+    /// Stop following it
+    Remove { name: String },
+    /// Let the deletions through that a brake holds
+    Approve {
+        name: String,
+        /// Kept in the event, for those who ask later
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct SourceAddArgs {
+    /// Name of the source, unique in the cluster
+    pub name: String,
+    /// https://…, ssh://…, git@host:…, file://… or a path on the controller's host
+    pub repository: String,
+    #[arg(long, default_value = "main")]
+    pub branch: String,
+    /// Folder below the repository's root that holds the specs
+    #[arg(long, default_value = "")]
+    pub path: String,
+    /// Between polls
+    #[arg(long, default_value = "1m")]
+    pub interval: String,
+    /// User for https or ssh
+    #[arg(long)]
+    pub username: Option<String>,
+    /// File on the controller's host that holds the https token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<String>,
+    /// File on the controller's host that holds the ssh key
+    #[arg(long, value_name = "FILE")]
+    pub ssh_key_file: Option<String>,
+    /// File on the controller's host that holds the accepted host keys
+    #[arg(long, value_name = "FILE")]
+    pub known_hosts_file: Option<String>,
+    /// File on the controller's host that holds the webhook's secret
+    #[arg(long, value_name = "FILE")]
+    pub webhook_secret_file: Option<String>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|e| e.to_string())
+}

@@ -1,0 +1,118 @@
+//! How a command ends: exit codes are part of the interface.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::client;
+
+/// The code that scripts see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    Done = 0,
+    /// The thing asked for failed: rolled back, invalid specs, refused by a rule.
+    Failed = 1,
+    /// Wrong usage; also what `clap` exits with.
+    Usage = 2,
+    /// The server cannot be reached, or refuses access.
+    Unreachable = 3,
+    /// Gave up waiting.
+    TimedOut = 4,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> ExitCode {
+        ExitCode::from(code as u8)
+    }
+}
+
+/// Why a command did not do what was asked, and the next thing to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub code: Code,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    pub fn new(code: Code, message: impl Into<String>) -> Failure {
+        Failure {
+            code,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure::new(Code::Usage, message)
+    }
+
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  try: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The whole chain of causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl From<client::Error> for Failure {
+    fn from(error: client::Error) -> Failure {
+        let message = chain(&error);
+        match error {
+            client::Error::Unreachable { .. } => Failure::new(Code::Unreachable, message)
+                .with_hint(
+                    "evenkeel up on that machine, or name the server with --url or EVENKEEL_URL",
+                ),
+            client::Error::Timeout { url } => {
+                Failure::new(Code::Unreachable, message).with_hint(format!("curl {url}/readyz"))
+            }
+            client::Error::Protocol { .. } => Failure::new(Code::Unreachable, message)
+                .with_hint("check that --url (or EVENKEEL_URL) names an Evenkeel server"),
+            client::Error::Address { .. } => {
+                Failure::usage(message).with_hint("--url http://127.0.0.1:7600")
+            }
+            client::Error::Problem(problem) => {
+                let code = match problem.status {
+                    401 | 403 | 502..=504 => Code::Unreachable,
+                    400 | 422 => Code::Usage,
+                    _ => Code::Failed,
+                };
+                Failure {
+                    code,
+                    message: problem.detail,
+                    hint: problem.hint,
+                }
+            }
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::new(Code::Failed, format!("{error:#}"))
+    }
+}
+
+/// What every command returns.
+pub type Outcome = Result<Code, Failure>;

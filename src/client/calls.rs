@@ -1,0 +1,149 @@
+//! One method per thing the API can do.
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use reqwest::Method;
+
+use crate::api::list::MAX_LIMIT;
+use crate::api::{
+    AppStatus, CommitView, InstanceView, NodeView, Page, ReasonInput, ReleaseView, RolloutView,
+    SourceInput, SourceStatus, Why,
+};
+use crate::model::{AppKey, SourceName};
+
+use super::{Client, Error};
+
+/// Which apps a list holds.
+#[derive(Clone, Debug, Default)]
+pub struct AppFilter {
+    pub project: Option<String>,
+    pub name: Option<String>,
+}
+
+impl Client {
+    /// All apps that match, page by page.
+    pub async fn apps(&self, filter: &AppFilter) -> Result<Vec<AppStatus>, Error> {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let mut query = vec![("limit", MAX_LIMIT.to_string())];
+            query.extend(filter.project.clone().map(|p| ("project", p)));
+            query.extend(filter.name.clone().map(|n| ("name", n)));
+            query.extend(after.take().map(|a| ("after", a)));
+            let page: Page<AppStatus> = self.get(&["apps"], &query).await?;
+            all.extend(page.items);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    pub async fn app(&self, app: &AppKey) -> Result<AppStatus, Error> {
+        self.get(&app_path(app, &[]), &[]).await
+    }
+
+    pub async fn releases(&self, app: &AppKey) -> Result<Page<ReleaseView>, Error> {
+        self.get(&app_path(app, &["releases"]), &[]).await
+    }
+
+    pub async fn rollouts(&self, app: &AppKey) -> Result<Page<RolloutView>, Error> {
+        self.get(&app_path(app, &["rollouts"]), &[]).await
+    }
+
+    pub async fn instances(&self, app: &AppKey) -> Result<Page<InstanceView>, Error> {
+        self.get(&app_path(app, &["instances"]), &[]).await
+    }
+
+    pub async fn why(&self, app: &AppKey) -> Result<Why, Error> {
+        self.get(&app_path(app, &["why"]), &[]).await
+    }
+
+    /// `rollback`, `release`, `suspend` or `resume`; answers with the app's state after it.
+    pub async fn verb(
+        &self,
+        app: &AppKey,
+        verb: &str,
+        body: &ReasonInput,
+    ) -> Result<AppStatus, Error> {
+        self.send(Method::POST, &app_path(app, &[verb]), body).await
+    }
+
+    /// Output of the app's instances as text, line by line as it comes.
+    pub async fn logs(
+        &self,
+        app: &AppKey,
+        tail: usize,
+        follow: bool,
+        instance: Option<&str>,
+    ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Unpin + use<>, Error> {
+        let mut query = vec![("tail", tail.to_string()), ("follow", follow.to_string())];
+        query.extend(instance.map(|i| ("instance", i.to_owned())));
+        let request = self
+            .request(Method::GET, &app_path(app, &["logs"]))
+            .query(&query);
+        let response = self.answer(request).await?;
+        let client = self.clone();
+        Ok(response
+            .bytes_stream()
+            .map(move |chunk| chunk.map_err(|e| client.failed(e))))
+    }
+
+    pub async fn sources(&self) -> Result<Page<SourceStatus>, Error> {
+        self.get(&["sources"], &[]).await
+    }
+
+    pub async fn source(&self, name: &SourceName) -> Result<SourceStatus, Error> {
+        self.get(&["sources", name.as_str()], &[]).await
+    }
+
+    pub async fn add_source(&self, input: &SourceInput) -> Result<SourceStatus, Error> {
+        self.send(Method::POST, &["sources"], input).await
+    }
+
+    pub async fn put_source(&self, input: &SourceInput) -> Result<SourceStatus, Error> {
+        self.send(Method::PUT, &["sources", input.name.as_str()], input)
+            .await
+    }
+
+    pub async fn remove_source(&self, name: &SourceName) -> Result<(), Error> {
+        let request = self
+            .request(Method::DELETE, &["sources", name.as_str()])
+            .timeout(std::time::Duration::from_secs(30));
+        self.answer(request).await.map(drop)
+    }
+
+    /// Asks for a sync now; does not wait for it.
+    pub async fn sync_source(&self, name: &SourceName) -> Result<SourceStatus, Error> {
+        self.send(
+            Method::POST,
+            &["sources", name.as_str(), "sync"],
+            &ReasonInput::default(),
+        )
+        .await
+    }
+
+    /// Lets the deletions through that a brake holds.
+    pub async fn approve_source(
+        &self,
+        name: &SourceName,
+        body: &ReasonInput,
+    ) -> Result<SourceStatus, Error> {
+        self.send(Method::POST, &["sources", name.as_str(), "approve"], body)
+            .await
+    }
+
+    pub async fn commits(&self, name: &SourceName) -> Result<Page<CommitView>, Error> {
+        self.get(&["sources", name.as_str(), "commits"], &[]).await
+    }
+
+    pub async fn nodes(&self) -> Result<Page<NodeView>, Error> {
+        self.get(&["nodes"], &[]).await
+    }
+}
+
+fn app_path<'a>(app: &'a AppKey, rest: &[&'a str]) -> Vec<&'a str> {
+    let mut path = vec!["projects", app.project.as_str(), "apps", app.name.as_str()];
+    path.extend(rest);
+    path
+}
