@@ -1,2 +1,3 @@
 //! The part of the agent that decides; built without `full`.
+pub mod found;
 pub mod step;

@@ -5,6 +5,7 @@
 //! A runtime owns the instances that carry its cluster's name and never
 //! touches anything else.
 
+pub mod fake;
 pub mod process;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use crate::model::instance::{Exit, Failure, FailureKind};
+pub use super::found::{Found, FoundState};
+use crate::model::instance::{Failure, FailureKind};
 use crate::model::spec::{Limits, PullPolicy};
 use crate::model::{DesiredInstance, InstanceId};
 
@@ -41,37 +43,6 @@ impl From<Error> for Failure {
             message: error.message,
         }
     }
-}
-
-/// What the runtime holds of an instance.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Found {
-    pub id: InstanceId,
-    pub state: FoundState,
-    /// Container id, or the supervisor's pid.
-    pub handle: String,
-    /// Address at which the node itself reaches each port, for probes: name → `host:port`.
-    pub probe_ports: BTreeMap<String, String>,
-    /// Published ports of the node: name → port number.
-    pub published_ports: BTreeMap<String, u16>,
-    /// Counts starts of this instance, so that a restart between two looks is seen.
-    pub starts: u64,
-    /// Limits in force.
-    pub limits: Limits,
-    /// Milliseconds since its present process was started; 0 unless it runs.
-    pub running_ms: u64,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum FoundState {
-    /// Created, never started.
-    Created,
-    Running,
-    /// `by_runtime`: the Engine itself went down or was restarted and took it along.
-    Exited {
-        exit: Exit,
-        by_runtime: bool,
-    },
 }
 
 /// A local image, or the fact that none is needed.

@@ -1,0 +1,182 @@
+//! What the node says of itself, derived from the same state that decides.
+
+use std::collections::BTreeMap;
+
+use super::{ImageMemory, Local, Memory, Millis, OpKind, Reach, RuntimeState};
+use crate::agent::found::{Found, FoundState};
+use crate::model::desired::DesiredGoal;
+use crate::model::instance::{Exit, Failure, FailureKind, InstancePhase, ProbeAnswer};
+use crate::model::node::ImageState;
+use crate::model::{DesiredInstance, DesiredSet, InstanceId};
+
+/// An instance as reported; times are moments, ages are made when it is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceView {
+    pub id: InstanceId,
+    pub phase: InstancePhase,
+    pub ready_since: Option<Millis>,
+    pub running_since: Option<Millis>,
+    pub exits: u32,
+    pub restarts: u32,
+    pub container_id: Option<String>,
+    pub published_ports: BTreeMap<String, u16>,
+    pub last_exit: Option<Exit>,
+    pub last_probe: Option<ProbeAnswer>,
+    pub failure: Option<Failure>,
+    pub log_tail: Vec<String>,
+}
+
+/// `None`: nothing is known of it yet, and silence is the only honest answer.
+pub fn instance_view(instance: &DesiredInstance, local: &Local) -> Option<InstanceView> {
+    let name = super::runtime_of(&instance.run.workload.task);
+    let nothing = Memory::default();
+    let memory = local.instances.get(&instance.id).unwrap_or(&nothing);
+    let Some(runtime) = local.runtimes.get(name) else {
+        return Some(without_runtime(instance, memory, name));
+    };
+    if !runtime.looked {
+        return None;
+    }
+    let found = runtime.found.get(&instance.id);
+    let stop = instance.goal != DesiredGoal::Run;
+    let running = found.is_some_and(Found::is_running);
+    Some(InstanceView {
+        id: instance.id,
+        phase: phase(instance, found, memory, local),
+        ready_since: memory.ready_since.filter(|_| running && !stop),
+        running_since: memory.running_since.filter(|_| running),
+        exits: memory.kept.exits,
+        restarts: memory.kept.runs.saturating_sub(1),
+        container_id: found.map(|f| f.handle.clone()),
+        published_ports: found.map(|f| f.published_ports.clone()).unwrap_or_default(),
+        last_exit: memory.kept.last_exit.clone(),
+        last_probe: memory.last_probe.clone(),
+        failure: failure(instance, found, memory, runtime, local),
+        log_tail: memory.kept.log_tail.clone(),
+    })
+}
+
+fn without_runtime(instance: &DesiredInstance, memory: &Memory, name: &str) -> InstanceView {
+    let stop = instance.goal != DesiredGoal::Run;
+    let gone = stop && !memory.kept.created;
+    InstanceView {
+        id: instance.id,
+        phase: match (gone, stop) {
+            (true, _) => InstancePhase::Gone,
+            (false, true) => InstancePhase::Stopping,
+            (false, false) => InstancePhase::BackOff,
+        },
+        ready_since: None,
+        running_since: None,
+        exits: memory.kept.exits,
+        restarts: memory.kept.runs.saturating_sub(1),
+        container_id: None,
+        published_ports: BTreeMap::new(),
+        last_exit: memory.kept.last_exit.clone(),
+        last_probe: None,
+        failure: (!gone).then(|| no_runtime(name)),
+        log_tail: memory.kept.log_tail.clone(),
+    }
+}
+
+fn no_runtime(name: &str) -> Failure {
+    let what = if name == super::DOCKER {
+        "containers"
+    } else {
+        "plain processes"
+    };
+    Failure {
+        kind: FailureKind::Rejected,
+        message: format!(
+            "this node's agent runs no {what}: it was started without the {name} runtime"
+        ),
+    }
+}
+
+fn phase(
+    instance: &DesiredInstance,
+    found: Option<&Found>,
+    memory: &Memory,
+    local: &Local,
+) -> InstancePhase {
+    if instance.goal != DesiredGoal::Run {
+        return if found.is_none() && memory.in_flight.is_none() {
+            InstancePhase::Gone
+        } else {
+            InstancePhase::Stopping
+        };
+    }
+    let starting = memory
+        .in_flight
+        .as_ref()
+        .is_some_and(|op| matches!(op.kind, OpKind::Create | OpKind::Start));
+    match found.map(|f| &f.state) {
+        Some(FoundState::Running) => InstancePhase::Running,
+        Some(FoundState::Created | FoundState::Exited { .. }) | None if starting => {
+            InstancePhase::Starting
+        }
+        Some(FoundState::Created | FoundState::Exited { .. }) if memory.setback.is_some() => {
+            InstancePhase::BackOff
+        }
+        Some(FoundState::Created | FoundState::Exited { .. }) => InstancePhase::Starting,
+        None if memory.setback.is_some() => InstancePhase::BackOff,
+        None => match super::decide::image_of(instance).map(|i| local.images.get(i)) {
+            Some(Some(ImageMemory::Pulling { attempts: 0, .. })) => InstancePhase::Preparing,
+            Some(Some(ImageMemory::Failed { .. } | ImageMemory::Pulling { .. })) => {
+                InstancePhase::BackOff
+            }
+            Some(Some(ImageMemory::Present { .. } | ImageMemory::Lost) | None) | None => {
+                InstancePhase::Pending
+            }
+        },
+    }
+}
+
+fn failure(
+    instance: &DesiredInstance,
+    found: Option<&Found>,
+    memory: &Memory,
+    runtime: &RuntimeState,
+    local: &Local,
+) -> Option<Failure> {
+    if let Reach::Unknown { why } = &runtime.reach {
+        return Some(Failure {
+            kind: FailureKind::RuntimeUnavailable,
+            message: why.clone(),
+        });
+    }
+    if memory.failure.is_some() {
+        return memory.failure.clone();
+    }
+    if found.is_some() || instance.goal != DesiredGoal::Run {
+        return None;
+    }
+    match local.images.get(super::decide::image_of(instance)?) {
+        Some(ImageMemory::Failed { failure, .. }) => Some(failure.clone()),
+        Some(ImageMemory::Pulling { .. } | ImageMemory::Present { .. } | ImageMemory::Lost)
+        | None => None,
+    }
+}
+
+/// State of the images that the set names, in its words.
+pub fn image_views(desired: &DesiredSet, local: &Local) -> BTreeMap<String, ImageState> {
+    let mut views = BTreeMap::new();
+    let has_images = local.runtimes.contains_key(super::DOCKER);
+    for image in super::decide::wanted_images(desired).into_keys() {
+        let state = match local.images.get(image) {
+            _ if !has_images => ImageState::Failed {
+                failure: no_runtime(super::DOCKER),
+            },
+            Some(ImageMemory::Pulling { .. }) => ImageState::Pulling,
+            Some(ImageMemory::Present { digest }) => ImageState::Present {
+                digest: digest.clone(),
+            },
+            Some(ImageMemory::Failed { failure, .. }) => ImageState::Failed {
+                failure: failure.clone(),
+            },
+            Some(ImageMemory::Lost) | None => continue,
+        };
+        views.insert(image.to_owned(), state);
+    }
+    views
+}

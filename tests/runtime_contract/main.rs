@@ -1,0 +1,13 @@
+//! What every runtime must do, as one suite.
+//!
+//! To plug a runtime in: write `mod docker;` here with a type that implements
+//! [`harness::Harness`], and one line `contract!(DockerHarness::start().await)`
+//! in it; the macro makes a test of each rule in `rules`. What only your
+//! runtime does belongs in tests of its own beside its harness, not here. If it
+//! cannot run on this machine, fail loudly, never pass by doing nothing.
+
+#[macro_use]
+mod rules;
+mod harness;
+
+mod fake;
