@@ -1,0 +1,234 @@
+//! The folder of bare mirrors, and fetching into them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::Attempt;
+use super::fetch;
+use super::libgit2;
+use super::location::Location;
+use super::secret;
+use super::tree::Reader;
+use super::{BlobId, Error, Fetched, Read, TreeEntryChange, limits};
+use crate::model::{CommitId, SourceSpec};
+
+/// A folder of bare mirrors. Cheap to clone; clones share locks and connections.
+///
+/// A mirror belongs to one source name *and* url: a source whose url changes
+/// starts anew and never sees the other's objects. A mirror is a cache: it may
+/// be deleted while nothing runs.
+#[derive(Clone)]
+pub struct Mirrors {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    folder: PathBuf,
+    client: reqwest::Client,
+    locks: Mutex<BTreeMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Mirrors {
+    /// Creates the folder if there is none, readable for its owner only, and clears
+    /// what a killed process left half done. One process per folder.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Mirrors, Error> {
+        libgit2::prepare();
+        let folder = folder.into();
+        let failed = |why: &dyn ToString| {
+            Error::local(
+                format!("cannot use the mirror folder {}", folder.display()),
+                why.to_string(),
+            )
+        };
+        fetch::create_private(&folder).map_err(|e| failed(&e))?;
+        fetch::clear_leftovers(&folder).map_err(|e| failed(&e))?;
+        // Someone else may have chosen a provider already; any will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            // Some servers speak the smart protocol only to what calls itself git.
+            .user_agent(concat!("git/2 (evenkeel ", env!("CARGO_PKG_VERSION"), ")"))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(limits::CONNECT)
+            .build()
+            .map_err(|e| failed(&e))?;
+        Ok(Mirrors {
+            shared: Arc::new(Shared {
+                folder,
+                client,
+                locks: Mutex::new(BTreeMap::new()),
+            }),
+        })
+    }
+
+    /// Brings the branch's head here. Ends within `allowed`, which also covers the
+    /// wait for another fetch of the same source; dropping the future ends it too.
+    ///
+    /// Must be called inside a Tokio runtime. On every error the mirror stays as it was.
+    pub async fn fetch(&self, spec: &SourceSpec, allowed: Duration) -> Result<Fetched, Error> {
+        let deadline = Instant::now() + allowed;
+        let location = Location::parse(&spec.url)?;
+        let url = location.to_string();
+        let timeout = |url: &str| Error::Timeout {
+            url: url.to_owned(),
+            after: allowed,
+        };
+        let folder = self.mirror_of(spec);
+        let lock = self.lock_of(&folder);
+        let guard = tokio::time::timeout_at(deadline, lock.lock_owned())
+            .await
+            .map_err(|_| timeout(&url))?;
+
+        let cancelled = CancellationToken::new();
+        let _cancel_when_dropped = cancelled.clone().drop_guard();
+        let work = {
+            let spec = spec.clone();
+            let client = self.shared.client.clone();
+            let runtime = tokio::runtime::Handle::current();
+            move || {
+                // Held by the work, not the caller: a fetch that was given up
+                // still keeps the next one out until it has really ended.
+                let _guard = guard;
+                let token = read_token(&spec, &location)?;
+                let (token, warning) = token.unzip();
+                let attempt = Arc::new(Attempt::new(
+                    location,
+                    spec.credentials.clone(),
+                    token,
+                    client,
+                    runtime,
+                    cancelled,
+                    allowed,
+                    deadline,
+                ));
+                if let Some(warning) = warning.flatten() {
+                    attempt.warn(warning);
+                }
+                let fetched = attempt.run(|| fetch::fetch(&attempt, &folder, &spec.branch));
+                fetched
+            }
+        };
+        // The work ends by itself soon after the deadline; who waits is answered at the deadline.
+        let grace = Duration::from_millis(200);
+        match tokio::time::timeout_at(deadline + grace, tokio::task::spawn_blocking(work)).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(join)) => Err(Error::local("the fetch failed unexpectedly", join)),
+            Err(_) => Err(timeout(&url)),
+        }
+    }
+
+    /// Paths below the source's folder that differ from `from` to `to`; everything
+    /// at `to` when `from` is `None`. Costs only what differs.
+    pub async fn changed(
+        &self,
+        spec: &SourceSpec,
+        from: Option<&CommitId>,
+        to: &CommitId,
+    ) -> Result<Vec<TreeEntryChange>, Error> {
+        let from = from.cloned();
+        self.read_with(spec, to, move |reader| reader.changed(from.as_ref()))
+            .await
+    }
+
+    /// The file at `path` (below the repository's root) of `commit`.
+    pub async fn read(
+        &self,
+        spec: &SourceSpec,
+        commit: &CommitId,
+        path: &str,
+        max_bytes: u64,
+    ) -> Result<Read, Error> {
+        let path = path.to_owned();
+        self.read_with(spec, commit, move |reader| reader.read(&path, max_bytes))
+            .await
+    }
+
+    /// A file's content by its id, of a commit that was fetched.
+    pub async fn read_blob(
+        &self,
+        spec: &SourceSpec,
+        commit: &CommitId,
+        blob: &BlobId,
+        max_bytes: u64,
+    ) -> Result<Read, Error> {
+        let blob = blob.clone();
+        self.read_with(spec, commit, move |reader| reader.blob(&blob, max_bytes))
+            .await
+    }
+
+    /// For many reads in a row: blocking, local disk only; for `spawn_blocking`.
+    pub fn reader(&self, spec: &SourceSpec, commit: &CommitId) -> Result<Reader, Error> {
+        let url = Location::parse(&spec.url)?.to_string();
+        Reader::open(&self.mirror_of(spec), url, commit, &spec.path)
+    }
+
+    /// Deletes the mirrors of sources that are no longer configured.
+    pub fn retain<'a>(&self, specs: impl Iterator<Item = &'a SourceSpec>) -> Result<(), Error> {
+        let kept: std::collections::BTreeSet<PathBuf> = specs.map(|s| self.mirror_of(s)).collect();
+        let failed = |why: std::io::Error| Error::local("cannot delete an unused mirror", why);
+        for entry in std::fs::read_dir(&self.shared.folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            // Busy: the next round takes it.
+            let Ok(_guard) = self.lock_of(&path).try_lock_owned() else {
+                continue;
+            };
+            if !kept.contains(&path) && path.extension().is_some_and(|e| e == "git") {
+                std::fs::remove_dir_all(&path).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_with<T: Send + 'static>(
+        &self,
+        spec: &SourceSpec,
+        commit: &CommitId,
+        work: impl FnOnce(Reader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (mirrors, spec, commit) = (self.clone(), spec.clone(), commit.clone());
+        tokio::task::spawn_blocking(move || work(mirrors.reader(&spec, &commit)?))
+            .await
+            .map_err(|join| Error::local("reading a mirror failed unexpectedly", join))?
+    }
+
+    fn mirror_of(&self, spec: &SourceSpec) -> PathBuf {
+        let digest = hex::encode(Sha256::digest(spec.url.as_bytes()));
+        self.shared
+            .folder
+            .join(format!("{}-{}.git", spec.name, &digest[..16]))
+    }
+
+    fn lock_of(&self, mirror: &Path) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self
+            .shared
+            .locks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        locks.entry(mirror.to_owned()).or_default().clone()
+    }
+}
+
+/// The token for an http source, with a warning about it.
+fn read_token(
+    spec: &SourceSpec,
+    location: &Location,
+) -> Result<Option<(secret::Secret, Option<String>)>, Error> {
+    let (Location::Http { url, .. }, Some(file)) = (location, &spec.credentials.token_file) else {
+        return Ok(None);
+    };
+    let (token, mut warning) = secret::read_token(file).map_err(|why| Error::Refused {
+        url: location.to_string(),
+        why,
+    })?;
+    if url.scheme() == "http" && warning.is_none() {
+        warning = Some(format!(
+            "the token is sent in clear text to {url}; use https"
+        ));
+    }
+    Ok(Some((token, warning)))
+}
