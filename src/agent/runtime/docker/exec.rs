@@ -1,0 +1,179 @@
+//! Commands inside a container, with a bound on time and output.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::models::ExecConfig;
+use futures_util::StreamExt;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::engine::CALL_DEADLINE;
+use super::error;
+use super::{Inner, no_container};
+use crate::agent::runtime::{Error, ExecResult};
+use crate::model::{FailureKind, InstanceId};
+
+/// Bytes of output that are kept: a probe's answer, not a log.
+const OUTPUT_BYTES: usize = 4096;
+
+/// What `timeout(1)` answers for a command that had to be killed.
+const TIMED_OUT: i32 = 124;
+
+/// The end of the stream comes a moment before the Engine has the exit code.
+const EXIT_CODE_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Inner {
+    pub(super) async fn exec(
+        &self,
+        id: InstanceId,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<ExecResult, Error> {
+        let config = ExecConfig {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command.to_vec()),
+            ..Default::default()
+        };
+        let exec = self
+            .on_container(id, CALL_DEADLINE, |docker, container| {
+                let config = config.clone();
+                async move { docker.create_exec(&container, config).await }
+            })
+            .await
+            .map_err(|error| error::of_start(&error))?
+            .ok_or_else(|| no_container(id))?
+            .id;
+        let mut output = Vec::new();
+        let ended = tokio::time::timeout(timeout, self.run_to_end(&exec, &mut output)).await;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        match ended {
+            Ok(Ok(code)) => Ok(ExecResult {
+                code,
+                output: text(&output),
+            }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                self.kill_exec(&exec).await;
+                let mut output = text(&output);
+                if !output.is_empty() {
+                    output.push('\n');
+                }
+                output.push_str(&format!(
+                    "killed: it had not ended after {} ms",
+                    timeout.as_millis()
+                ));
+                Ok(ExecResult {
+                    code: TIMED_OUT,
+                    output,
+                })
+            }
+        }
+    }
+
+    async fn run_to_end(&self, exec: &str, output: &mut Vec<u8>) -> Result<i32, Error> {
+        let start = StartExecOptions {
+            detach: false,
+            tty: false,
+            output_capacity: None,
+        };
+        let attached = self
+            .engine
+            .call(CALL_DEADLINE, |docker| async move {
+                docker.start_exec(exec, Some(start)).await
+            })
+            .await
+            .map_err(|error| error::of_start(&error))?;
+        if let StartExecResults::Attached {
+            output: mut stream, ..
+        } = attached
+        {
+            while let Some(frame) = stream.next().await {
+                let frame = frame.map_err(|e| error::of_call(&e.into()))?;
+                keep(output, &frame);
+            }
+        }
+        let deadline = tokio::time::Instant::now() + EXIT_CODE_DEADLINE;
+        loop {
+            let state = self.inspect_exec(exec).await?;
+            if let (Some(code), false) = (state.exit_code, state.running.unwrap_or(false)) {
+                return Ok(i32::try_from(code).unwrap_or(i32::MAX));
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Error::new(
+                    FailureKind::StartFailed,
+                    "the command closed its output and did not end",
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn inspect_exec(
+        &self,
+        exec: &str,
+    ) -> Result<bollard::models::ExecInspectResponse, Error> {
+        self.engine
+            .call(CALL_DEADLINE, |docker| async move {
+                docker.inspect_exec(exec).await
+            })
+            .await
+            .map_err(|error| error::of_call(&error))
+    }
+
+    /// The Engine cannot end an exec, so its process is killed from outside, if
+    /// it can be seen from here and is for certain in that container. Otherwise it
+    /// is left: a stray probe is a smaller evil than a stranger's process killed.
+    async fn kill_exec(&self, exec: &str) {
+        let Ok(state) = self.inspect_exec(exec).await else {
+            return;
+        };
+        let (Some(pid), Some(container), Some(true)) =
+            (state.pid, state.container_id, state.running)
+        else {
+            return;
+        };
+        let Ok(root) = i32::try_from(pid) else { return };
+        for pid in tree_of(root) {
+            if pid > 1 && is_in_container(pid, &container) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+fn keep(output: &mut Vec<u8>, frame: &LogOutput) {
+    let bytes = frame.as_ref();
+    let room = OUTPUT_BYTES.saturating_sub(output.len());
+    output.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+/// A process and all below it, as /proc tells.
+fn tree_of(root: i32) -> Vec<i32> {
+    let mut all = vec![root];
+    let mut seen = BTreeSet::from([root]);
+    let mut next = 0;
+    while let Some(&pid) = all.get(next) {
+        next += 1;
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        for child in children
+            .unwrap_or_default()
+            .split_whitespace()
+            .filter_map(|text| text.parse().ok())
+        {
+            if seen.insert(child) {
+                all.push(child);
+            }
+        }
+    }
+    all
+}
+
+/// Control groups of containers carry the container's id, whoever manages them.
+fn is_in_container(pid: i32, container: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .is_ok_and(|groups| container.len() >= 32 && groups.contains(container))
+}

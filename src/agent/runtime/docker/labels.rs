@@ -1,0 +1,170 @@
+//! How containers and volumes are marked and named.
+//!
+//! Labels decide whose a container is; names are for people. All that a later
+//! look needs to know of the spec (port names) travels in labels too, so that a
+//! restarted agent understands what it finds.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::spec::{Port, Protocol};
+use crate::model::{AppKey, DesiredInstance, InstanceId};
+
+pub const CLUSTER: &str = "dev.evenkeel.cluster";
+pub const PROJECT: &str = "dev.evenkeel.project";
+pub const APP: &str = "dev.evenkeel.app";
+pub const SLOT: &str = "dev.evenkeel.slot";
+pub const INSTANCE: &str = "dev.evenkeel.instance";
+pub const RELEASE: &str = "dev.evenkeel.release";
+pub const COMMIT: &str = "dev.evenkeel.commit";
+/// `name=port/protocol[@hostPort]`, comma-separated.
+pub const PORTS: &str = "dev.evenkeel.ports";
+/// Number of files that are copied in before the first start.
+pub const FILES: &str = "dev.evenkeel.files";
+/// Of a volume: its name in the spec.
+pub const VOLUME: &str = "dev.evenkeel.volume";
+
+/// Ours come last: a spec cannot overwrite them.
+pub(super) fn of_container(cluster: &str, instance: &DesiredInstance) -> HashMap<String, String> {
+    let run = &instance.run;
+    let mut labels: HashMap<String, String> = run
+        .labels
+        .iter()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    for (key, value) in [
+        (CLUSTER, cluster.to_owned()),
+        (PROJECT, instance.app.project.to_string()),
+        (APP, instance.app.name.to_string()),
+        (SLOT, instance.slot.to_string()),
+        (INSTANCE, instance.id.to_string()),
+        (RELEASE, instance.release.to_string()),
+        (COMMIT, instance.commit.to_string()),
+        (PORTS, write_ports(&run.workload.ports)),
+        (FILES, run.workload.files.len().to_string()),
+    ] {
+        labels.insert(key.to_owned(), value);
+    }
+    labels
+}
+
+pub(super) fn of_volume(cluster: &str, app: &AppKey, name: &str) -> HashMap<String, String> {
+    [
+        (CLUSTER, cluster.to_owned()),
+        (PROJECT, app.project.to_string()),
+        (APP, app.name.to_string()),
+        (VOLUME, name.to_owned()),
+    ]
+    .map(|(k, v)| (k.to_owned(), v))
+    .into()
+}
+
+/// The instance that a container with these labels is, if it is ours.
+pub(super) fn instance_of(cluster: &str, labels: &HashMap<String, String>) -> Option<InstanceId> {
+    if labels.get(CLUSTER).map(String::as_str) != Some(cluster) {
+        return None;
+    }
+    labels.get(INSTANCE)?.parse().ok()
+}
+
+/// `evenkeel-shop-web-0-1a2b3c4d`.
+pub(super) fn container_name(instance: &DesiredInstance) -> String {
+    format!("{}-{}", name_stem(instance), instance.id.short())
+}
+
+/// For the case that the short name is taken by another instance.
+pub(super) fn long_container_name(instance: &DesiredInstance) -> String {
+    format!("{}-{}", name_stem(instance), instance.id.0.simple())
+}
+
+fn name_stem(instance: &DesiredInstance) -> String {
+    let AppKey { project, name } = &instance.app;
+    format!("evenkeel-{project}-{name}-{}", instance.slot)
+}
+
+/// Name of a named volume in the Engine; stable, as data hangs on it.
+pub fn volume_name(cluster: &str, app: &AppKey, volume: &str) -> String {
+    format!("evenkeel.{cluster}.{}.{}.{volume}", app.project, app.name)
+}
+
+pub(super) fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+/// The Engine's name of a container port.
+pub(super) fn engine_port(port: u16, protocol: Protocol) -> String {
+    format!("{port}/{}", protocol_name(protocol))
+}
+
+fn write_ports(ports: &[Port]) -> String {
+    let texts: Vec<String> = ports
+        .iter()
+        .map(|p| {
+            let port = engine_port(p.port, p.protocol);
+            match p.host_port {
+                Some(host) => format!("{}={port}@{host}", p.name),
+                None => format!("{}={port}", p.name),
+            }
+        })
+        .collect();
+    texts.join(",")
+}
+
+/// Port name → port in the Engine's words and the fixed port of the node.
+/// Labels can be set by anybody; what cannot be read is left out.
+pub(super) fn read_ports(text: &str) -> BTreeMap<String, (String, Option<u16>)> {
+    text.split(',')
+        .filter_map(|item| {
+            let (name, rest) = item.split_once('=')?;
+            let (port, host) = match rest.split_once('@') {
+                Some((port, host)) => (port, Some(host.parse().ok()?)),
+                None => (rest, None),
+            };
+            Some((name.to_owned(), (port.to_owned(), host)))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_survive_the_label() {
+        let ports = [
+            Port {
+                name: "http".into(),
+                port: 8080,
+                host_port: Some(80),
+                protocol: Protocol::Tcp,
+            },
+            Port {
+                name: "dns".into(),
+                port: 53,
+                host_port: None,
+                protocol: Protocol::Udp,
+            },
+        ];
+        let read = read_ports(&write_ports(&ports));
+        assert_eq!(read["http"], ("8080/tcp".to_owned(), Some(80)));
+        assert_eq!(read["dns"], ("53/udp".to_owned(), None));
+        assert!(read_ports("").is_empty());
+        assert!(read_ports("x,=,y=1/tcp@z").len() <= 1);
+    }
+
+    #[test]
+    fn only_our_own_labels_make_an_instance_ours() {
+        let id = "7f3c1c1e-52a5-4a4e-9a53-0a4f6b8b4a11";
+        let labels = |cluster: &str| {
+            HashMap::from([
+                (CLUSTER.to_owned(), cluster.to_owned()),
+                (INSTANCE.to_owned(), id.to_owned()),
+            ])
+        };
+        assert_eq!(instance_of("a", &labels("a")), id.parse().ok());
+        assert_eq!(instance_of("a", &labels("b")), None);
+        assert_eq!(instance_of("a", &HashMap::new()), None);
+    }
+}
