@@ -1,1 +1,105 @@
-//! Placeholder.
+//! Every instance falls into exactly one bucket.
+
+use crate::model::snapshot::Observed;
+use crate::model::{Goal, Instance, InstanceId, Release, Timestamp};
+
+use super::work::Work;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bucket {
+    /// Confirmed gone: only its record is left.
+    Gone,
+    /// Told to stop, may still run.
+    Stopping,
+    /// Told to stop because its node is lost: counted out.
+    Lost,
+    /// Wanted, but its node is silent: may run, may not.
+    Unknown,
+    /// Of the wanted workload, ready for `minHealthyTime`.
+    NewHealthy,
+    /// Of the wanted workload, ready, not yet for long enough.
+    NewReady,
+    /// Of the wanted workload, not ready.
+    NewStarting,
+    /// Of another workload, ready.
+    OldReady,
+    /// Of another workload, not serving.
+    OldUnready,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sorted {
+    pub id: InstanceId,
+    pub slot: u32,
+    pub bucket: Bucket,
+    /// Runs the wanted workload (also when its bucket does not say so).
+    pub new: bool,
+}
+
+/// When a ready instance counts as healthy; `None`: it is not ready.
+pub fn healthy_at(instance: &Instance, release: &Release) -> Option<Timestamp> {
+    instance
+        .status
+        .as_ref()
+        .filter(|s| s.ready)
+        .and_then(|s| s.ready_since)
+        .map(|since| since + release.spec.rollout.min_healthy_time)
+}
+
+/// Sorts the app's instances against the release that is wanted now.
+pub fn sort(work: &Work<'_>, wanted: &Release) -> Vec<Sorted> {
+    work.app
+        .instances
+        .values()
+        .map(|instance| {
+            let new = instance.workload == wanted.workload_digest
+                && instance.requests == wanted.spec.requests;
+            Sorted {
+                id: instance.id,
+                slot: instance.slot,
+                bucket: bucket_of(work, instance, wanted, new),
+                new,
+            }
+        })
+        .collect()
+}
+
+fn bucket_of(work: &Work<'_>, instance: &Instance, wanted: &Release, new: bool) -> Bucket {
+    let seen = work.observe(instance);
+    if seen == Observed::Absent {
+        return Bucket::Gone;
+    }
+    match (&instance.goal, seen) {
+        (Goal::Stop { .. }, Observed::Unknown) => {
+            let lost = work
+                .silence(&instance.node)
+                .is_some_and(|s| s >= wanted.spec.on_node_loss.after);
+            if lost { Bucket::Lost } else { Bucket::Stopping }
+        }
+        (Goal::Stop { .. }, Observed::Known(_) | Observed::Pending | Observed::Absent) => {
+            Bucket::Stopping
+        }
+        (Goal::Run, Observed::Unknown) => Bucket::Unknown,
+        (Goal::Run, Observed::Known(_) | Observed::Pending | Observed::Absent) => {
+            match (new, healthy_at(instance, wanted)) {
+                (true, Some(at)) if at <= work.now() => Bucket::NewHealthy,
+                (true, Some(_)) => Bucket::NewReady,
+                (true, None) => Bucket::NewStarting,
+                (false, Some(_)) => Bucket::OldReady,
+                (false, None) => Bucket::OldUnready,
+            }
+        }
+    }
+}
+
+pub fn count(sorted: &[Sorted], bucket: Bucket) -> usize {
+    sorted.iter().filter(|s| s.bucket == bucket).count()
+}
+
+/// Instances that hold resources, whoever wants them: all but the gone and the lost.
+pub fn total(sorted: &[Sorted]) -> usize {
+    sorted
+        .iter()
+        .filter(|s| !matches!(s.bucket, Bucket::Gone | Bucket::Lost))
+        .count()
+}

@@ -1,12 +1,241 @@
-//! Whether a plan keeps the invariants. Runs after every plan in tests and debug builds.
+//! Whether a plan keeps the invariants of the design. Runs after every plan in
+//! tests and debug builds; knows nothing of how the planner decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::Plan;
-use crate::model::Snapshot;
+use super::constraint::Compiled;
+use crate::model::quantity::Resources;
+use crate::model::spec::Strategy;
+use crate::model::{
+    App, AppKey, Change, Instance, InstanceId, RolloutPhase, Snapshot, WorkloadDigest,
+};
 
 /// A broken invariant: which, where, with the numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation(pub String);
 
-pub fn check(_snapshot: &Snapshot, _plan: &Plan) -> Vec<Violation> {
-    Vec::new()
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+pub fn check(before: &Snapshot, plan: &Plan) -> Vec<Violation> {
+    let mut after = before.clone();
+    let mut found = Vec::new();
+    if let Err(error) = after.apply_all(&plan.changes) {
+        found.push(Violation(format!(
+            "the plan does not fit its snapshot: {error}"
+        )));
+        return found;
+    }
+    let touched: BTreeSet<&AppKey> = plan.changes.iter().filter_map(Change::app).collect();
+    for key in touched {
+        if let (Some(old), Some(new)) = (before.apps.get(key), after.apps.get(key)) {
+            check_app(before, old, new, &mut found);
+        }
+    }
+    let mut added: Vec<&Instance> = Vec::new();
+    for change in &plan.changes {
+        match change {
+            Change::AddInstance(instance) => added.push(instance),
+            Change::Observe { .. } => found.push(Violation("the planner observes".to_owned())),
+            _ => {}
+        }
+    }
+    check_nodes(&after, &added, &mut found);
+    found
+}
+
+fn running<'a>(app: &'a App) -> impl Iterator<Item = &'a Instance> {
+    app.instances.values().filter(|i| !i.is_gone())
+}
+
+fn serving(app: &App, snapshot: &Snapshot) -> usize {
+    app.instances
+        .values()
+        .filter(|i| {
+            i.wants_run()
+                && i.is_ready()
+                && !matches!(
+                    snapshot.observe(i),
+                    crate::model::snapshot::Observed::Unknown
+                )
+        })
+        .count()
+}
+
+fn versions(app: &App) -> BTreeSet<&WorkloadDigest> {
+    running(app).map(|i| &i.workload).collect()
+}
+
+fn check_app(snapshot: &Snapshot, old: &App, new: &App, found: &mut Vec<Violation>) {
+    let mut broken = |text: String| found.push(Violation(format!("{}: {text}", new.key)));
+    let Some(release) = new.target_release() else {
+        return;
+    };
+    if new.declared.is_none() {
+        return;
+    }
+    let policy = &release.spec.rollout;
+    let replicas = release.spec.replicas as usize;
+    let surge = policy.max_surge.of_rounding_up(release.spec.replicas) as usize;
+    let unavailable = policy
+        .max_unavailable
+        .of_rounding_down(release.spec.replicas) as usize;
+
+    let (served, serves) = (serving(old, snapshot), serving(new, snapshot));
+    let floor = replicas.saturating_sub(unavailable);
+    if policy.strategy == Strategy::Rolling && serves < served && serves < floor {
+        broken(format!(
+            "{serves} would serve, {served} did, {floor} are promised ({replicas} - {unavailable})"
+        ));
+    }
+    let (existed, exist) = (running(old).count(), running(new).count());
+    let lost = running(new)
+        .filter(|i| {
+            !i.wants_run() && snapshot.observe(i) == crate::model::snapshot::Observed::Unknown
+        })
+        .count();
+    if exist > existed && exist - lost > replicas + surge {
+        broken(format!(
+            "{exist} instances would exist, {replicas} + {surge} are allowed"
+        ));
+    }
+    let (lived, live) = (versions(old).len(), versions(new).len());
+    if live > lived && live > 2 {
+        broken(format!("{live} versions would live at once"));
+    }
+    let target_changed = old.target != new.target;
+    if target_changed && new.quarantine.contains_key(&release.spec_digest) {
+        broken(format!(
+            "moves to {} which is quarantined",
+            release.commit.short()
+        ));
+    }
+    if let (Some(was), Some(is)) = (&old.rollout, &new.rollout)
+        && was.id != is.id
+        && was.is_rollback()
+        && is.is_rollback()
+        && was.is_active()
+    {
+        broken("a rollback would be rolled back".to_owned());
+    }
+    check_preparation(snapshot, old, new, found);
+}
+
+/// No serving instance of another version stops while images are under way.
+fn check_preparation(snapshot: &Snapshot, old: &App, new: &App, found: &mut Vec<Violation>) {
+    let Some(rollout) = new
+        .active_rollout()
+        .filter(|r| r.phase == RolloutPhase::Preparing)
+    else {
+        return;
+    };
+    let Some(release) = new.releases.get(&rollout.to) else {
+        return;
+    };
+    for instance in old.instances.values() {
+        let stops = instance.wants_run()
+            && new
+                .instances
+                .get(&instance.id)
+                .is_some_and(|i| !i.wants_run());
+        let heard = !matches!(
+            snapshot.observe(instance),
+            crate::model::snapshot::Observed::Unknown
+        );
+        if stops && heard && instance.is_ready() && instance.workload != release.workload_digest {
+            found.push(Violation(format!(
+                "{}: slot {} would stop before the images are in place",
+                new.key, instance.slot
+            )));
+        }
+    }
+}
+
+fn check_nodes(after: &Snapshot, added: &[&Instance], found: &mut Vec<Violation>) {
+    let nodes: BTreeSet<_> = added.iter().map(|i| &i.node).collect();
+    for name in nodes {
+        let Some(node) = after.nodes.get(name) else {
+            found.push(Violation(format!("node {name} does not exist")));
+            continue;
+        };
+        let mut used = Resources::default();
+        let mut ports: BTreeMap<_, InstanceId> = BTreeMap::new();
+        let mut volumes: BTreeMap<_, InstanceId> = BTreeMap::new();
+        let on_node = after
+            .apps
+            .values()
+            .flat_map(|a| a.instances.values())
+            .filter(|i| i.node == *name);
+        for instance in on_node {
+            used = used.plus(instance.requests);
+            for port in &instance.host_ports {
+                if ports.insert(*port, instance.id).is_some() {
+                    found.push(Violation(format!("{name}: port {} is held twice", port.0)));
+                }
+            }
+            for volume in &instance.volumes {
+                let key = (&instance.app, volume);
+                if volumes.insert(key, instance.id).is_some() {
+                    found.push(Violation(format!("{name}: volume {volume} is held twice")));
+                }
+            }
+        }
+        if !used.fits(node.facts.capacity) {
+            found.push(Violation(format!(
+                "{name}: {used:?} of {:?} would be taken",
+                node.facts.capacity
+            )));
+        }
+        if after.usage(name).map(|u| u.requests) != Some(used) {
+            found.push(Violation(format!("{name}: the usage index is wrong")));
+        }
+    }
+    for instance in added {
+        check_constraints(after, instance, found);
+    }
+}
+
+fn check_constraints(after: &Snapshot, instance: &Instance, found: &mut Vec<Violation>) {
+    let Some(app) = after.apps.get(&instance.app) else {
+        return;
+    };
+    let Some(release) = app.releases.get(&instance.release) else {
+        found.push(Violation(format!(
+            "{}: an instance without release",
+            app.key
+        )));
+        return;
+    };
+    let Some(node) = after.nodes.get(&instance.node) else {
+        return;
+    };
+    for constraint in &release.spec.placement.constraints {
+        let compiled = Compiled::new(constraint);
+        let ok = match compiled.group() {
+            None => compiled.matches(node),
+            Some((attribute, max)) => node.attribute(attribute).is_some_and(|value| {
+                let sharing = running(app)
+                    .filter(|i| {
+                        after
+                            .nodes
+                            .get(&i.node)
+                            .and_then(|n| n.attribute(attribute))
+                            == Some(value)
+                    })
+                    .count();
+                sharing <= max as usize
+            }),
+        };
+        if !ok {
+            found.push(Violation(format!(
+                "{}: slot {} on {} breaks {compiled}",
+                app.key, instance.slot, instance.node
+            )));
+        }
+    }
 }

@@ -1,1 +1,355 @@
-//! Placeholder.
+//! Which instances to create and to stop now, so that in the end exactly the
+//! wanted ones run, and on the way the promises hold:
+//!
+//! - ready instances never fall below `replicas - maxUnavailable` and all
+//!   together never rise above `replicas + maxSurge` through what is done here;
+//! - a serving instance of another version stops only for ones that have been
+//!   healthy for `minHealthyTime`, and only once images are in place;
+//! - what does not serve holds nobody up: it goes first, and its slot is
+//!   refilled side by side;
+//! - never more than two versions live: a third waits until one is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::bucket::{Bucket, Sorted, count, sort, total};
+use super::work::Work;
+use crate::model::spec::Strategy;
+use crate::model::{InstanceId, Release, WorkloadDigest};
+
+/// What may be done to instances that serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// They may be exchanged.
+    Exchange,
+    /// Images are still under way, or the rollout stands: they stay.
+    Keep,
+}
+
+/// What may be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creating {
+    Allowed,
+    /// The wanted release is condemned or paused: nothing more of it.
+    Forbidden,
+}
+
+/// Bounds on a change of the instances, from the rollout policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub replicas: usize,
+    pub surge: usize,
+    pub unavailable: usize,
+}
+
+impl Bounds {
+    pub fn of(release: &Release) -> Bounds {
+        let replicas = release.spec.replicas;
+        let policy = &release.spec.rollout;
+        Bounds {
+            replicas: replicas as usize,
+            surge: policy.max_surge.of_rounding_up(replicas) as usize,
+            unavailable: policy.max_unavailable.of_rounding_down(replicas) as usize,
+        }
+    }
+}
+
+/// One step towards `wanted`. `why` is the reason written on what changes.
+pub fn plan_exchange(
+    work: &mut Work<'_>,
+    wanted: &Arc<Release>,
+    serving: Serving,
+    creating: Creating,
+    why: &str,
+) {
+    let sorted = sort(work, wanted);
+    match third_version(work, wanted, &sorted) {
+        Some(keep) => {
+            let reason = format!(
+                "at most two versions live at once, so all go to {} first",
+                keep.commit.short()
+            );
+            step(work, &keep, serving, Creating::Allowed, &reason);
+        }
+        None => step(work, wanted, serving, creating, why),
+    }
+}
+
+/// Where two other versions live, the one that stays until the other is gone:
+/// the one that serves most, then a proven one, then the newest.
+fn third_version(
+    work: &Work<'_>,
+    wanted: &Arc<Release>,
+    sorted: &[Sorted],
+) -> Option<Arc<Release>> {
+    let mut versions: BTreeMap<&WorkloadDigest, usize> = BTreeMap::new();
+    for s in sorted {
+        let gone = matches!(s.bucket, Bucket::Gone | Bucket::Lost);
+        let Some(instance) = work.app.instances.get(&s.id).filter(|_| !gone) else {
+            continue;
+        };
+        let ready = usize::from(s.bucket == Bucket::OldReady);
+        *versions.entry(&instance.workload).or_default() += ready;
+    }
+    if versions.contains_key(&wanted.workload_digest) || versions.len() < 2 {
+        return None;
+    }
+    work.app
+        .releases
+        .values()
+        .filter_map(|r| versions.get(&r.workload_digest).map(|ready| (*ready, r)))
+        .max_by_key(|(ready, r)| (*ready, r.is_stable(), r.number))
+        .map(|(_, r)| Arc::clone(r))
+}
+
+fn step(
+    work: &mut Work<'_>,
+    wanted: &Arc<Release>,
+    serving: Serving,
+    creating: Creating,
+    why: &str,
+) {
+    let recreate = wanted.spec.rollout.strategy == Strategy::Recreate;
+    let bounds = Bounds::of(wanted);
+    adjust_requests(work, wanted);
+    stop_idle(work, wanted, serving, why);
+    stop_surplus(work, wanted, bounds);
+    if serving == Serving::Exchange {
+        stop_serving(work, wanted, bounds, recreate, why);
+    }
+    if creating == Creating::Allowed {
+        create(work, wanted, bounds, recreate, why);
+    }
+    let sorted = sort(work, wanted);
+    wait_for_rest(work, wanted, &sorted);
+}
+
+/// Requests change in place where the node has room; elsewhere the instance moves.
+fn adjust_requests(work: &mut Work<'_>, wanted: &Release) {
+    let requests = wanted.spec.requests;
+    let differing: Vec<_> = work
+        .app
+        .instances
+        .values()
+        .filter(|i| {
+            i.wants_run()
+                && i.workload == wanted.workload_digest
+                && i.requests != requests
+                && super::place::can_grow(
+                    work.input.snapshot,
+                    work.overlay(),
+                    &i.node,
+                    i.requests,
+                    requests,
+                )
+        })
+        .map(|i| i.id)
+        .collect();
+    for instance in differing {
+        let fits = work.app.instances.get(&instance).is_some_and(|i| {
+            super::place::can_grow(
+                work.input.snapshot,
+                work.overlay(),
+                &i.node,
+                i.requests,
+                requests,
+            )
+        });
+        if fits {
+            work.emit(crate::model::Change::SetRequests {
+                app: work.app.key.clone(),
+                instance,
+                requests,
+            });
+        }
+    }
+}
+
+/// Instances of another version that do not serve go at once.
+fn stop_idle(work: &mut Work<'_>, wanted: &Release, serving: Serving, why: &str) {
+    // While images are under way nothing old stops, unless it is the failed
+    // version of a rollback.
+    let rollback = work.app.active_rollout().is_some_and(|r| r.is_rollback());
+    if serving == Serving::Keep && !rollback {
+        return;
+    }
+    for s in sort(work, wanted) {
+        if s.bucket == Bucket::OldUnready {
+            work.stop_instance(s.id, &format!("it does not serve; {why}"));
+        }
+    }
+}
+
+/// Of the wanted version, one per slot below `replicas` stays: the best one.
+fn stop_surplus(work: &mut Work<'_>, wanted: &Release, bounds: Bounds) {
+    let sorted = sort(work, wanted);
+    let mut new: Vec<&Sorted> = sorted
+        .iter()
+        .filter(|s| {
+            matches!(
+                s.bucket,
+                Bucket::NewHealthy | Bucket::NewReady | Bucket::NewStarting
+            )
+        })
+        .collect();
+    // Best first: `Bucket` orders healthy before ready before starting.
+    new.sort_by_key(|s| (s.slot, s.bucket, s.id));
+    let mut taken = BTreeSet::new();
+    let mut surplus: Vec<&Sorted> = new
+        .into_iter()
+        .filter(|s| s.slot as usize >= bounds.replicas || !taken.insert(s.slot))
+        .collect();
+    surplus.sort_by_key(|s| std::cmp::Reverse((s.bucket, s.slot)));
+    let mut budget = budget(&sorted, bounds);
+    for s in surplus {
+        let reason = if s.slot as usize >= bounds.replicas {
+            format!("{} replicas are declared", bounds.replicas)
+        } else {
+            format!("slot {} is already served", s.slot)
+        };
+        match s.bucket {
+            Bucket::NewStarting => work.stop_instance(s.id, &reason),
+            Bucket::NewHealthy | Bucket::NewReady if budget > 0 => {
+                budget -= 1;
+                work.stop_instance(s.id, &reason);
+            }
+            Bucket::NewHealthy
+            | Bucket::NewReady
+            | Bucket::Gone
+            | Bucket::Stopping
+            | Bucket::Lost
+            | Bucket::Unknown
+            | Bucket::OldReady
+            | Bucket::OldUnready => {}
+        }
+    }
+}
+
+/// How many serving instances may stop now.
+fn budget(sorted: &[Sorted], bounds: Bounds) -> usize {
+    let available = count(sorted, Bucket::NewHealthy) + count(sorted, Bucket::OldReady);
+    let floor = bounds.replicas.saturating_sub(bounds.unavailable);
+    available.saturating_sub(floor)
+}
+
+fn stop_serving(work: &mut Work<'_>, wanted: &Release, bounds: Bounds, recreate: bool, why: &str) {
+    let sorted = sort(work, wanted);
+    let budget = if recreate {
+        usize::MAX
+    } else {
+        budget(&sorted, bounds)
+    };
+    let replaced: BTreeSet<u32> = sorted
+        .iter()
+        .filter(|s| s.bucket == Bucket::NewHealthy)
+        .map(|s| s.slot)
+        .collect();
+    let mut old: Vec<(bool, bool, u32, InstanceId)> = sorted
+        .iter()
+        .filter(|s| s.bucket == Bucket::OldReady)
+        .map(|s| {
+            let beyond = s.slot as usize >= bounds.replicas;
+            (!beyond, !replaced.contains(&s.slot), s.slot, s.id)
+        })
+        .collect();
+    old.sort();
+    for (_, _, _, id) in old.into_iter().take(budget) {
+        work.stop_instance(id, why);
+    }
+}
+
+fn create(work: &mut Work<'_>, wanted: &Release, bounds: Bounds, recreate: bool, why: &str) {
+    let sorted = sort(work, wanted);
+    let total = total(&sorted);
+    let occupied: BTreeSet<u32> = sorted
+        .iter()
+        .filter(|s| {
+            s.new
+                && match s.bucket {
+                    Bucket::NewHealthy
+                    | Bucket::NewReady
+                    | Bucket::NewStarting
+                    | Bucket::Unknown => true,
+                    Bucket::Gone
+                    | Bucket::Stopping
+                    | Bucket::Lost
+                    | Bucket::OldReady
+                    | Bucket::OldUnready => false,
+                }
+        })
+        .map(|s| s.slot)
+        .collect();
+    let missing = (0..wanted.spec.replicas).filter(|slot| !occupied.contains(slot));
+    // Empty slots first: they are what the app lacks.
+    let held: BTreeSet<u32> = sorted
+        .iter()
+        .filter(|s| s.bucket == Bucket::OldReady)
+        .map(|s| s.slot)
+        .collect();
+    let mut slots: Vec<u32> = missing.collect();
+    slots.sort_by_key(|slot| (held.contains(slot), *slot));
+    if recreate
+        && sorted
+            .iter()
+            .any(|s| !s.new && !matches!(s.bucket, Bucket::Gone | Bucket::Lost))
+    {
+        if !slots.is_empty() {
+            work.wait_for("the old instances to be gone (strategy recreate)", None);
+        }
+        return;
+    }
+    let room = (bounds.replicas + bounds.surge).saturating_sub(total);
+    if room == 0 && !slots.is_empty() {
+        work.wait_for(
+            format!(
+                "room for the next instance: {total} of at most {} (replicas {} + maxSurge {}) exist",
+                bounds.replicas + bounds.surge,
+                bounds.replicas,
+                bounds.surge
+            ),
+            None,
+        );
+    }
+    for slot in slots.into_iter().take(room) {
+        if let Err(funnel) = work.add_instance(wanted, slot, why) {
+            work.wait_for(format!("a node for slot {slot}: {funnel}"), None);
+            work.set_funnel(funnel);
+            break;
+        }
+    }
+}
+
+fn wait_for_rest(work: &mut Work<'_>, wanted: &Release, sorted: &[Sorted]) {
+    let of = |bucket| count(sorted, bucket);
+    let unknown = of(Bucket::Unknown);
+    if unknown > 0 {
+        work.wait_for(
+            format!("word of {unknown} instance(s) on silent nodes"),
+            None,
+        );
+    }
+    let stopping = of(Bucket::Stopping);
+    if stopping > 0 {
+        work.wait_for(format!("{stopping} instance(s) to stop"), None);
+    }
+    let starting = of(Bucket::NewStarting);
+    if starting > 0 {
+        work.wait_for(format!("{starting} instance(s) to become ready"), None);
+    }
+    let young = sorted
+        .iter()
+        .filter(|s| s.bucket == Bucket::NewReady)
+        .filter_map(|s| work.app.instances.get(&s.id))
+        .filter_map(|i| super::bucket::healthy_at(i, wanted))
+        .min();
+    if let Some(at) = young {
+        work.wait_for(
+            format!(
+                "{} ready instance(s) to stay so for minHealthyTime {}",
+                of(Bucket::NewReady),
+                crate::model::quantity::format_duration(wanted.spec.rollout.min_healthy_time)
+            ),
+            Some(at),
+        );
+    }
+}

@@ -11,6 +11,7 @@
 
 pub mod bucket;
 pub mod check;
+pub mod constraint;
 pub mod diff;
 pub mod dispatch;
 pub mod exchange;

@@ -5,7 +5,7 @@
 use super::{Decision, Refusal};
 use crate::model::release::{Evidence, Rejection, Verdict};
 use crate::model::{
-    Actor, App, AppKey, Change, Event, EventKind, RolloutPhase, Snapshot, Source, SourceName,
+    Actor, App, AppKey, Change, Event, EventKind, Goal, RolloutPhase, Snapshot, Source, SourceName,
     SourceSpec, Suspension, Timestamp,
 };
 
@@ -139,8 +139,22 @@ pub fn plan_release(
         next.outcome = None;
         next.progress_at = now;
         let message = format!("{by} let the paused rollout of {key} go on");
+        let mut changes = vec![Change::PutRollout(Box::new(next))];
+        // What failed is no evidence against the new try.
+        let failed = app
+            .instances
+            .values()
+            .filter(|i| i.release == rollout.to && i.wants_run() && !i.is_ready());
+        changes.extend(failed.map(|i| Change::SetGoal {
+            app: key.clone(),
+            instance: i.id,
+            goal: Goal::Stop {
+                at: now,
+                reason: message.clone(),
+            },
+        }));
         return Ok(Decision {
-            changes: vec![Change::PutRollout(Box::new(next))],
+            changes,
             events: vec![app_event(now, by, EventKind::ReleaseReleased, app, message)],
         });
     }
@@ -197,11 +211,18 @@ pub fn plan_resume(
     if app.suspended.is_none() {
         return Err(Refusal::Conflict(format!("{key} is not suspended")));
     }
+    let mut changes = vec![Change::SetSuspension {
+        app: key.clone(),
+        suspension: None,
+    }];
+    // The time it stood still does not count against its deadline.
+    changes.extend(app.active_rollout().map(|rollout| {
+        let mut next = rollout.clone();
+        next.progress_at = now;
+        Change::PutRollout(Box::new(next))
+    }));
     Ok(Decision {
-        changes: vec![Change::SetSuspension {
-            app: key.clone(),
-            suspension: None,
-        }],
+        changes,
         events: vec![app_event(
             now,
             by,

@@ -1,1 +1,538 @@
-//! Placeholder.
+//! Starting, advancing and ending rollouts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::diff::{Effect, diff_specs, summary};
+use super::exchange::Bounds;
+use super::forward::{Forward, run_forward};
+use super::place::Overlay;
+use super::verdict::{Judgement, healthy_slots, is_complete, judge, unprepared};
+use super::work::Work;
+use crate::model::node::ImageState;
+use crate::model::quantity::format_duration;
+use crate::model::rollout::RolloutEvent;
+use crate::model::spec::{OnFailure, Strategy};
+use crate::model::{
+    Change, EventKind, Evidence, NodeName, Order, Rejection, Release, ReleaseState, Rollout,
+    RolloutId, RolloutKind, RolloutPhase, Verdict,
+};
+
+/// Starts the move to `release`, which the app already has. Refuses a forward
+/// one that can never come to its end, before anything is touched.
+pub fn start(work: &mut Work<'_>, release: &Arc<Release>, kind: RolloutKind, reason: &str) {
+    let seed = release.number ^ work.app.instances.len() as u64;
+    let real = run_forward(work.input, &work.app, work.overlay(), release, seed);
+    let nodes = if real.fits {
+        real.nodes.clone()
+    } else {
+        let ideal = run_forward(
+            work.input,
+            &work.app,
+            &Overlay::ideal(&work.app),
+            release,
+            seed,
+        );
+        let never = !ideal.fits && !work.input.snapshot.nodes.is_empty();
+        if never && kind == RolloutKind::Forward {
+            refuse(work, release, kind, reason, &ideal);
+            return;
+        }
+        real.nodes.clone()
+    };
+    supersede(work, release, kind, reason);
+    let rollout = new_rollout(work, release, kind, reason, nodes);
+    fresh_start(work, release);
+    let message = match kind {
+        RolloutKind::Forward => format!(
+            "rollout to {} begins ({}): {reason}",
+            release.commit.short(),
+            describe(release, &rollout)
+        ),
+        RolloutKind::Rollback { .. } => {
+            format!("rollback to {} begins: {reason}", release.commit.short())
+        }
+    };
+    let (id, commit) = (rollout.id, release.commit.clone());
+    work.emit(Change::SetTarget {
+        app: work.app.key.clone(),
+        release: release.id,
+    });
+    work.emit(Change::PutRollout(Box::new(rollout)));
+    let event = work.tell(EventKind::RolloutStarted, message);
+    event.rollout = Some(id);
+    event.commit = Some(commit);
+}
+
+fn describe(release: &Release, rollout: &Rollout) -> String {
+    let policy = &release.spec.rollout;
+    match policy.strategy {
+        Strategy::Recreate => "recreate".to_owned(),
+        Strategy::Rolling => format!(
+            "rolling, {}, maxSurge {}, maxUnavailable {}",
+            match rollout.order {
+                Order::StartFirst => "start first",
+                Order::StopFirst => "stop first",
+            },
+            policy.max_surge,
+            policy.max_unavailable
+        ),
+    }
+}
+
+fn new_rollout(
+    work: &mut Work<'_>,
+    release: &Release,
+    kind: RolloutKind,
+    reason: &str,
+    nodes: BTreeSet<NodeName>,
+) -> Rollout {
+    Rollout {
+        id: RolloutId(work.next_uuid()),
+        app: work.app.key.clone(),
+        kind,
+        from: work.app.target.filter(|t| *t != release.id),
+        to: release.id,
+        strategy: release.spec.rollout.strategy,
+        order: order_of(work, release),
+        phase: RolloutPhase::Preparing,
+        started_at: work.now(),
+        progress_at: work.now(),
+        best_healthy: 0,
+        baking_since: None,
+        finished_at: None,
+        prepare: if release.image().is_some() {
+            nodes
+        } else {
+            BTreeSet::new()
+        },
+        reason: reason.to_owned(),
+        outcome: None,
+        rejection: None,
+    }
+}
+
+/// Volumes and, where no other node is free, fixed ports let only one of the two live.
+fn order_of(work: &Work<'_>, release: &Release) -> Order {
+    let workload = &release.spec.workload;
+    let bounds = Bounds::of(release);
+    let exclusive = workload.exclusive_volumes().next().is_some()
+        || workload.fixed_host_ports().next().is_some()
+            && work.input.snapshot.nodes.len() <= bounds.replicas;
+    if exclusive || bounds.surge == 0 || release.spec.rollout.strategy == Strategy::Recreate {
+        Order::StopFirst
+    } else {
+        Order::StartFirst
+    }
+}
+
+/// Instances of an earlier try that never came up are no evidence against this one.
+fn fresh_start(work: &mut Work<'_>, release: &Release) {
+    let tainted: Vec<_> = work
+        .app
+        .instances
+        .values()
+        .filter(|i| {
+            i.wants_run()
+                && i.workload == release.workload_digest
+                && !i.is_ready()
+                && i.status
+                    .as_ref()
+                    .is_some_and(|s| s.exits > 0 || s.failure.is_some())
+        })
+        .map(|i| i.id)
+        .collect();
+    for id in tainted {
+        work.stop_instance(id, "the release gets a fresh start");
+    }
+}
+
+fn supersede(work: &mut Work<'_>, release: &Release, kind: RolloutKind, reason: &str) {
+    let Some(running) = work.app.active_rollout().cloned() else {
+        return;
+    };
+    let (event, told, words) = match kind {
+        RolloutKind::Forward => (
+            RolloutEvent::Supersede,
+            EventKind::RolloutSuperseded,
+            format!("{} took over", release.commit.short()),
+        ),
+        RolloutKind::Rollback { .. } => (
+            RolloutEvent::RollBack,
+            EventKind::RolloutRolledBack,
+            format!("rolled back to {}: {reason}", release.commit.short()),
+        ),
+    };
+    end(work, running, event, told, words, None);
+}
+
+fn refuse(
+    work: &mut Work<'_>,
+    release: &Arc<Release>,
+    kind: RolloutKind,
+    reason: &str,
+    ideal: &Forward,
+) {
+    let bounds = Bounds::of(release);
+    let funnel = ideal
+        .funnel
+        .as_ref()
+        .map_or_else(|| ideal.waits_for.clone(), ToString::to_string);
+    let held_by_own = work
+        .app
+        .instances
+        .values()
+        .any(|i| i.workload != release.workload_digest);
+    let words = if held_by_own && release.spec.rollout.strategy == Strategy::Rolling {
+        format!(
+            "the rollout cannot come to its end: {} of {} replicas must keep serving \
+             (replicas {} - maxUnavailable {}), so a new instance must start before an old one \
+             stops, but {funnel}. Set rollout.maxUnavailable to 1 or more, use strategy recreate, \
+             or add a node",
+            bounds.replicas.saturating_sub(bounds.unavailable),
+            bounds.replicas,
+            bounds.replicas,
+            release.spec.rollout.max_unavailable,
+        )
+    } else {
+        format!("it can run nowhere: {funnel}")
+    };
+    let judgement = Judgement {
+        verdict: Verdict::Infeasible,
+        reason: words.clone(),
+        evidence: Evidence {
+            error: Some(words.clone()),
+            ..Evidence::default()
+        },
+    };
+    let mut rollout = new_rollout(work, release, kind, reason, BTreeSet::new());
+    supersede(work, release, kind, reason);
+    let rejection = reject(work, release, &judgement, Some(rollout.id));
+    rollout.phase = RolloutPhase::Failed;
+    rollout.finished_at = Some(work.now());
+    rollout.outcome = Some(words.clone());
+    rollout.rejection = Some(rejection);
+    let id = rollout.id;
+    work.emit(Change::PutRollout(Box::new(rollout)));
+    if let Some(funnel) = &ideal.funnel {
+        work.set_funnel(funnel.clone());
+    }
+    let event = work.tell(
+        EventKind::RolloutFailed,
+        format!("{} is not rolled out: {words}", release.commit.short()),
+    );
+    event.rollout = Some(id);
+    event.commit = Some(release.commit.clone());
+}
+
+/// Puts the release's digest into quarantine.
+fn reject(
+    work: &mut Work<'_>,
+    release: &Release,
+    judgement: &Judgement,
+    rollout: Option<RolloutId>,
+) -> Rejection {
+    let rejection = Rejection {
+        digest: release.spec_digest.clone(),
+        commit: release.commit.clone(),
+        release: release.id,
+        rollout,
+        at: work.now(),
+        verdict: judgement.verdict,
+        reason: judgement.reason.clone(),
+        evidence: judgement.evidence.clone(),
+    };
+    let app = work.app.key.clone();
+    work.emit(Change::SetReleaseState {
+        app: app.clone(),
+        release: release.id,
+        state: ReleaseState::Rejected { at: work.now() },
+    });
+    work.emit(Change::Quarantine {
+        app,
+        rejection: Box::new(rejection.clone()),
+    });
+    let event = work.tell(
+        EventKind::ReleaseQuarantined,
+        format!(
+            "{} is quarantined until its spec changes or an operator releases it: {}",
+            release.commit.short(),
+            judgement.reason
+        ),
+    );
+    event.commit = Some(release.commit.clone());
+    event.detail = json!({ "verdict": judgement.verdict, "evidence": judgement.evidence });
+    rejection
+}
+
+fn end(
+    work: &mut Work<'_>,
+    rollout: Rollout,
+    event: RolloutEvent,
+    kind: EventKind,
+    outcome: String,
+    rejection: Option<Rejection>,
+) {
+    let Ok(phase) = rollout.phase.after(event) else {
+        return;
+    };
+    let mut next = rollout;
+    next.phase = phase;
+    next.outcome = Some(outcome.clone());
+    next.rejection = rejection;
+    if phase.is_terminal() {
+        next.finished_at = Some(work.now());
+    }
+    let (id, to) = (next.id, next.to);
+    let commit = work.app.releases.get(&to).map(|r| r.commit.clone());
+    let what = match next.kind {
+        RolloutKind::Forward => "rollout",
+        RolloutKind::Rollback { .. } => "rollback",
+    };
+    let name = commit.as_ref().map_or("?", |c| c.short()).to_owned();
+    work.emit(Change::PutRollout(Box::new(next)));
+    let told = work.tell(kind, format!("{what} to {name}: {outcome}"));
+    told.rollout = Some(id);
+    told.commit = commit;
+}
+
+/// Judges the active rollout and moves it through its phases.
+pub fn advance(work: &mut Work<'_>) {
+    let Some(rollout) = work.app.active_rollout().cloned() else {
+        return;
+    };
+    let Some(release) = work.app.releases.get(&rollout.to).cloned() else {
+        return;
+    };
+    pin_image(work, &rollout, &release);
+    if work.app.suspended.is_some() && !rollout.is_rollback() {
+        return;
+    }
+    if rollout.phase == RolloutPhase::Paused {
+        advance_paused(work, rollout, &release);
+        return;
+    }
+    match judge(work, &rollout, &release) {
+        Ok(judgement) => {
+            fail(work, rollout, &release, &judgement);
+            return;
+        }
+        Err(Some(deadline)) => work.wake(deadline),
+        Err(None) => {}
+    }
+    let healthy = healthy_slots(work, &release);
+    let healthy_u32 = u32::try_from(healthy).unwrap_or(u32::MAX);
+    let mut next = rollout.clone();
+    if healthy_u32 > next.best_healthy {
+        next.best_healthy = healthy_u32;
+        next.progress_at = work.now();
+    }
+    match next.phase {
+        RolloutPhase::Preparing => {
+            let waiting = unprepared(work, &next, &release);
+            let serving =
+                work.app.instances.values().any(|i| {
+                    i.wants_run() && i.is_ready() && i.workload != release.workload_digest
+                });
+            if waiting.is_empty() || !serving {
+                next.phase = RolloutPhase::Progressing;
+                next.progress_at = work.now();
+            } else {
+                let names: Vec<String> = waiting.iter().take(5).map(ToString::to_string).collect();
+                work.wait_for(
+                    format!(
+                        "image {} on {} node(s): {}",
+                        release.image().unwrap_or_default(),
+                        waiting.len(),
+                        names.join(", ")
+                    ),
+                    None,
+                );
+            }
+        }
+        RolloutPhase::Progressing if is_complete(work, &release) => {
+            next.phase = RolloutPhase::Baking;
+            next.baking_since = Some(work.now());
+        }
+        RolloutPhase::Baking if !is_complete(work, &release) => {
+            next.phase = RolloutPhase::Progressing;
+            next.baking_since = None;
+        }
+        RolloutPhase::Baking => {
+            let bake = release.spec.rollout.bake_time;
+            let until = next.baking_since.unwrap_or(work.now()) + bake;
+            if until <= work.now() {
+                succeed(work, next, &release);
+                return;
+            }
+            work.wait_for(format!("bakeTime {}", format_duration(bake)), Some(until));
+        }
+        RolloutPhase::Progressing
+        | RolloutPhase::Paused
+        | RolloutPhase::Succeeded
+        | RolloutPhase::RolledBack
+        | RolloutPhase::Failed
+        | RolloutPhase::Superseded => {}
+    }
+    if next != rollout {
+        let told = next.best_healthy != rollout.best_healthy;
+        work.emit(Change::PutRollout(Box::new(next)));
+        if told {
+            work.tell(
+                EventKind::RolloutProgress,
+                format!(
+                    "{healthy} of {} instances of {} are healthy",
+                    release.spec.replicas,
+                    release.commit.short()
+                ),
+            );
+        }
+    }
+}
+
+/// A paused rollback that came good by itself goes on; everything else waits.
+fn advance_paused(work: &mut Work<'_>, rollout: Rollout, release: &Release) {
+    let words = rollout.outcome.clone().unwrap_or_default();
+    if rollout.is_rollback() && is_complete(work, release) {
+        let mut next = rollout;
+        next.phase = RolloutPhase::Preparing;
+        next.outcome = None;
+        work.emit(Change::PutRollout(Box::new(next)));
+        return;
+    }
+    work.wait_for(
+        format!(
+            "a person: the rollout is paused ({words}). Commit a fix, or run `evenkeel release {}` \
+             to try again",
+            work.app.key
+        ),
+        None,
+    );
+}
+
+/// The first digest that a registry told a node is the one that all others run.
+fn pin_image(work: &mut Work<'_>, rollout: &Rollout, release: &Release) {
+    if release.pinned_image.is_some() {
+        return;
+    }
+    let Some(image) = release.image() else {
+        return;
+    };
+    let digest = rollout.prepare.iter().find_map(|name| {
+        match work.input.snapshot.nodes.get(name)?.images.get(image)? {
+            ImageState::Present { digest } => digest.clone(),
+            ImageState::Pulling | ImageState::Failed { .. } => None,
+        }
+    });
+    if let Some(image) = digest {
+        work.emit(Change::PinImage {
+            app: work.app.key.clone(),
+            release: release.id,
+            image,
+        });
+    }
+}
+
+fn succeed(work: &mut Work<'_>, rollout: Rollout, release: &Arc<Release>) {
+    let took = work.now().since(rollout.started_at);
+    if !release.is_stable() {
+        work.emit(Change::SetReleaseState {
+            app: work.app.key.clone(),
+            release: release.id,
+            state: ReleaseState::Stable { at: work.now() },
+        });
+        let commit = release.commit.clone();
+        let event = work.tell(
+            EventKind::ReleaseStable,
+            format!("{} is proven: a rollback may return to it", commit.short()),
+        );
+        event.commit = Some(commit);
+    }
+    let words = format!(
+        "all {} instances are healthy after {:.1} s",
+        release.spec.replicas,
+        took.as_secs_f64()
+    );
+    end(
+        work,
+        rollout,
+        RolloutEvent::BakeDone,
+        EventKind::RolloutSucceeded,
+        words,
+        None,
+    );
+}
+
+fn fail(work: &mut Work<'_>, rollout: Rollout, release: &Arc<Release>, judgement: &Judgement) {
+    let pause = |work: &mut Work<'_>, rollout: Rollout, words: String| {
+        end(
+            work,
+            rollout,
+            RolloutEvent::Pause,
+            EventKind::RolloutPaused,
+            words,
+            None,
+        );
+    };
+    if rollout.is_rollback() {
+        // A rollback is never rolled back again: it stands still, degraded and loud.
+        let words = format!(
+            "the rollback itself fails and is not rolled back again: {}",
+            judgement.reason
+        );
+        pause(work, rollout, words);
+        return;
+    }
+    if release.spec.rollout.on_failure == OnFailure::Pause {
+        let words = format!("failed, onFailure is pause: {}", judgement.reason);
+        pause(work, rollout, words);
+        return;
+    }
+    let rejection = reject(work, release, judgement, Some(rollout.id));
+    let back = work.app.latest_stable_except(&release.spec_digest).cloned();
+    let (event, kind, words) = match &back {
+        Some(to) => (
+            RolloutEvent::RollBack,
+            EventKind::RolloutRolledBack,
+            format!("rolled back to {}: {}", to.commit.short(), judgement.reason),
+        ),
+        None => (
+            RolloutEvent::Fail,
+            EventKind::RolloutFailed,
+            format!(
+                "failed, and no release was ever fully healthy to go back to: {}",
+                judgement.reason
+            ),
+        ),
+    };
+    let of = rollout.id;
+    end(work, rollout, event, kind, words, Some(rejection));
+    if let Some(to) = back {
+        let reason = format!("{} failed: {}", release.commit.short(), judgement.reason);
+        start(work, &to, RolloutKind::Rollback { of: Some(of) }, &reason);
+    }
+}
+
+/// What the move from the release the app is at means for its instances.
+pub fn reason_for(work: &Work<'_>, release: &Release) -> String {
+    let Some(from) = work.app.target_release() else {
+        return format!("first release, commit {}", release.commit.short());
+    };
+    let fields = diff_specs(&from.spec, &release.spec);
+    if fields.is_empty() {
+        return format!(
+            "commit {} declares what commit {} did",
+            release.commit.short(),
+            from.commit.short()
+        );
+    }
+    let in_place = fields.iter().all(|f| f.effect == Effect::InPlace);
+    format!(
+        "commit {} changes {}{}",
+        release.commit.short(),
+        summary(&fields),
+        if in_place { " (in place)" } else { "" }
+    )
+}

@@ -1,18 +1,28 @@
-//! The working copy of one app while it is planned.
+//! The working copy of one app while it is planned: it sees its own changes.
 
-use super::place::Overlay;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::place::{Funnel, Overlay, Request, place};
+use super::report::Waiting;
 use super::{AppReport, IdSource, Plan, PlanInput};
-use crate::model::{App, Change, Event, Timestamp};
+use crate::model::snapshot::Observed;
+use crate::model::{
+    Actor, App, Change, Event, EventKind, Goal, Instance, InstanceId, Liveness, NodeName, Release,
+    Timestamp,
+};
 
 pub struct Work<'a> {
     pub input: &'a PlanInput<'a>,
+    /// With every change emitted so far.
     pub app: App,
-    pub overlay: &'a mut Overlay,
-    pub ids: &'a mut IdSource,
-    pub changes: Vec<Change>,
-    pub events: Vec<Event>,
-    pub report: AppReport,
-    pub wake_at: Option<Timestamp>,
+    overlay: &'a mut Overlay,
+    ids: &'a mut IdSource,
+    changes: Vec<Change>,
+    events: Vec<Event>,
+    report: AppReport,
+    wake_at: Option<Timestamp>,
 }
 
 impl<'a> Work<'a> {
@@ -41,5 +51,233 @@ impl<'a> Work<'a> {
         if let Some(at) = self.wake_at {
             plan.wake_at.insert(self.app.key, at);
         }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.input.now
+    }
+
+    pub fn emitted(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// For a trial run: the app as it became, the changes, and what is waited for.
+    pub fn into_trial(self) -> (App, Vec<Change>, AppReport, String) {
+        let words = self.waiting_words();
+        (self.app, self.changes, self.report, words)
+    }
+
+    /// What is waited for, in one line.
+    pub fn waiting_words(&self) -> String {
+        if self.report.waiting.is_empty() {
+            return "nothing moves".to_owned();
+        }
+        let words: Vec<&str> = self
+            .report
+            .waiting
+            .iter()
+            .map(|w| w.what.as_str())
+            .collect();
+        words.join("; ")
+    }
+
+    /// Starts a round: what is waited for is told anew.
+    pub fn start_round(&mut self) {
+        self.report = AppReport::default();
+        self.wake_at = None;
+    }
+
+    pub fn emit(&mut self, change: Change) {
+        match &change {
+            Change::AddInstance(instance) => self.overlay.take(self.input.snapshot, instance),
+            Change::ForgetInstance { instance, .. } => {
+                if let Some(old) = self.app.instances.get(instance) {
+                    self.overlay.release(self.input.snapshot, old);
+                }
+            }
+            Change::SetRequests {
+                instance, requests, ..
+            } => {
+                if let Some(old) = self.app.instances.get(instance) {
+                    let mut new = old.clone();
+                    new.requests = *requests;
+                    self.overlay.release(self.input.snapshot, old);
+                    self.overlay.take(self.input.snapshot, &new);
+                }
+            }
+            _ => {}
+        }
+        // The changes come from this very copy: one that does not fit is a bug
+        // that `check` reports, and must not be lost here.
+        let _ = self.app.apply(&change);
+        self.changes.push(change);
+    }
+
+    /// The app's record goes; nothing may be emitted for it afterwards.
+    pub fn emit_removal(&mut self) {
+        self.changes.push(Change::RemoveApp {
+            app: self.app.key.clone(),
+        });
+    }
+
+    pub fn tell(&mut self, kind: EventKind, message: impl Into<String>) -> &mut Event {
+        let mut event = Event::new(self.now(), Actor::Controller, kind, message);
+        event.app = Some(self.app.key.clone());
+        event.source = Some(self.app.source.clone());
+        event.rollout = self.app.active_rollout().map(|r| r.id);
+        event.commit = self.app.target_release().map(|r| r.commit.clone());
+        let index = self.events.len();
+        self.events.push(event);
+        &mut self.events[index]
+    }
+
+    pub fn wait_for(&mut self, what: impl Into<String>, until: Option<Timestamp>) {
+        self.report.waiting.push(Waiting {
+            what: what.into(),
+            until,
+        });
+        if let Some(at) = until {
+            self.wake(at);
+        }
+    }
+
+    /// Looks again at `at`, which is later than now.
+    pub fn wake(&mut self, at: Timestamp) {
+        if at > self.now() {
+            self.wake_at = Some(self.wake_at.map_or(at, |w| w.min(at)));
+        }
+    }
+
+    pub fn set_funnel(&mut self, funnel: Funnel) {
+        self.report.funnel = Some(funnel);
+    }
+
+    pub fn observe<'i>(&self, instance: &'i Instance) -> Observed<'i> {
+        if self.overlay.is_ideal() && !instance.is_gone() {
+            return match &instance.status {
+                Some(status) => Observed::Known(status),
+                None => Observed::Pending,
+            };
+        }
+        self.input.snapshot.observe(instance)
+    }
+
+    /// For how long the node has been silent; `None`: it can be heard.
+    pub fn silence(&self, node: &NodeName) -> Option<Duration> {
+        if self.overlay.is_ideal() {
+            return None;
+        }
+        match self.input.snapshot.nodes.get(node) {
+            None => Some(Duration::MAX),
+            Some(node) => match node.liveness {
+                Liveness::Ready => None,
+                Liveness::Suspect | Liveness::Lost => Some(self.now().since(node.last_heard)),
+            },
+        }
+    }
+
+    pub fn overlay(&self) -> &Overlay {
+        self.overlay
+    }
+
+    pub fn next_uuid(&mut self) -> uuid::Uuid {
+        self.ids.next_uuid()
+    }
+
+    /// Creates an instance of `release` for `slot` on the best node.
+    pub fn add_instance(
+        &mut self,
+        release: &Release,
+        slot: u32,
+        reason: &str,
+    ) -> Result<InstanceId, Funnel> {
+        let spec = &release.spec;
+        let volumes: Vec<String> = spec
+            .workload
+            .exclusive_volumes()
+            .map(str::to_owned)
+            .collect();
+        let home = if volumes.is_empty() {
+            None
+        } else {
+            self.app.homes.get(&slot).cloned()
+        };
+        let request = Request {
+            app: &self.app,
+            spec,
+            home: home.as_ref(),
+        };
+        let node = place(self.input.snapshot, self.overlay, &request, self.ids)?;
+        let id = InstanceId(self.next_uuid());
+        if !volumes.is_empty() && home.is_none() {
+            self.emit(Change::SetHome {
+                app: self.app.key.clone(),
+                slot,
+                node: node.clone(),
+            });
+        }
+        self.emit(Change::AddInstance(Box::new(Instance {
+            id,
+            app: self.app.key.clone(),
+            slot,
+            release: release.id,
+            workload: release.workload_digest.clone(),
+            node: node.clone(),
+            created_at: self.now(),
+            reason: reason.to_owned(),
+            requests: spec.requests,
+            host_ports: spec.workload.fixed_host_ports().collect(),
+            volumes,
+            goal: Goal::Run,
+            status: None,
+        })));
+        let commit = release.commit.clone();
+        let event = self.tell(
+            EventKind::InstanceCreated,
+            format!("slot {slot} starts on {node}: {reason}"),
+        );
+        event.instance = Some(id);
+        event.node = Some(node);
+        event.commit = Some(commit);
+        Ok(id)
+    }
+
+    pub fn stop_instance(&mut self, id: InstanceId, reason: &str) {
+        let Some(instance) = self.app.instances.get(&id) else {
+            return;
+        };
+        let (slot, node) = (instance.slot, instance.node.clone());
+        self.emit(Change::SetGoal {
+            app: self.app.key.clone(),
+            instance: id,
+            goal: Goal::Stop {
+                at: self.now(),
+                reason: reason.to_owned(),
+            },
+        });
+        let event = self.tell(
+            EventKind::InstanceStopping,
+            format!("slot {slot} on {node} stops: {reason}"),
+        );
+        event.instance = Some(id);
+        event.node = Some(node);
+    }
+
+    pub fn forget_instance(&mut self, id: InstanceId, reason: &str) {
+        let Some(instance) = self.app.instances.get(&id) else {
+            return;
+        };
+        let (slot, node) = (instance.slot, instance.node.clone());
+        self.emit(Change::ForgetInstance {
+            app: self.app.key.clone(),
+            instance: id,
+        });
+        let event = self.tell(
+            EventKind::InstanceGone,
+            format!("slot {slot} is gone from {node}: {reason}"),
+        );
+        event.instance = Some(id);
+        event.node = Some(node);
+        event.detail = Value::Null;
     }
 }

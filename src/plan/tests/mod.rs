@@ -1,1 +1,6 @@
-//! x
+//! A small world to plan in: nodes that do what they are told, at once or
+//! badly, and every plan is checked.
+
+mod world;
+
+mod rolling;
