@@ -17,10 +17,7 @@ pub fn app_status(snapshot: &Snapshot, app: &App) -> AppStatus {
     let replicas = replicas(snapshot, app);
     let sync = app.sync_state(held);
     let health = health(snapshot, app);
-    let rollout = app
-        .rollout
-        .as_ref()
-        .map(|r| rollout_view(app, r, &replicas));
+    let rollout = app.rollout.as_ref().map(|r| rollout_view(snapshot, app, r));
     let (active, last) = match rollout {
         Some(r) if !r.phase.is_terminal() => (Some(r), None),
         ended => (None, ended),
@@ -162,8 +159,8 @@ fn replicas(snapshot: &Snapshot, app: &App) -> Replicas {
     replicas
 }
 
-/// A rollout as it crosses the wire; `replicas` are the app's.
-pub fn rollout_view(app: &App, rollout: &Rollout, replicas: &Replicas) -> RolloutView {
+/// A rollout of `app` as it crosses the wire.
+pub fn rollout_view(snapshot: &Snapshot, app: &App, rollout: &Rollout) -> RolloutView {
     RolloutView {
         id: rollout.id,
         kind: match rollout.kind {
@@ -173,7 +170,7 @@ pub fn rollout_view(app: &App, rollout: &Rollout, replicas: &Replicas) -> Rollou
         strategy: rollout.strategy,
         order: rollout.order,
         phase: rollout.phase,
-        step: step(app, rollout, replicas),
+        step: step(snapshot, app, rollout),
         from: rollout.from.and_then(|id| revision_of(app, id)),
         to: revision_of(app, rollout.to),
         started_at: rollout.started_at,
@@ -184,7 +181,8 @@ pub fn rollout_view(app: &App, rollout: &Rollout, replicas: &Replicas) -> Rollou
     }
 }
 
-fn step(app: &App, rollout: &Rollout, replicas: &Replicas) -> String {
+fn step(snapshot: &Snapshot, app: &App, rollout: &Rollout) -> String {
+    let replicas = replicas(snapshot, app);
     match rollout.phase {
         RolloutPhase::Preparing => match rollout.prepare.len() {
             1 => "bringing the image to 1 node".to_owned(),

@@ -22,7 +22,7 @@ pub use list::Page;
 pub use node::NodeView;
 pub use release::{CommitView, ReleaseView};
 pub use source::{SourceInput, SourceStatus};
-pub use verb::{ReasonInput, Why};
+pub use verb::{EmptyInput, ReasonInput, Why};
 
 /// Where version 1 lives.
 pub const PREFIX: &str = "/api/v1";

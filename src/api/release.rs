@@ -76,10 +76,15 @@ pub fn releases(app: &App) -> Vec<ReleaseView> {
 #[serde(rename_all = "camelCase")]
 pub struct CommitView {
     pub id: CommitId,
-    pub seen_at: Timestamp,
     pub author: String,
     /// First line of its message.
     pub subject: String,
-    pub valid: bool,
+    /// When it was made, by its committer's clock.
+    pub committed_at: Timestamp,
+    pub seen_at: Timestamp,
+    /// Whether its tree had no problems; `null`: not read.
+    pub valid: Option<bool>,
+    /// All of them, even where `problems` was cut.
+    pub problem_count: u32,
     pub problems: Vec<Problem>,
 }

@@ -106,6 +106,22 @@ pub struct SourceStatus {
     pub held: Option<HeldView>,
     /// Apps that belong to it.
     pub apps: usize,
+    /// What its task does at present; `null`: asked of a controller that does not lead.
+    pub sync: Option<SyncView>,
+}
+
+/// Live state of a source's sync.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncView {
+    /// A fetch or its evaluation is under way.
+    pub running: bool,
+    pub last_attempt_at: Option<Timestamp>,
+    pub next_attempt_at: Option<Timestamp>,
+    /// Of the last attempt.
+    pub outcome: SyncOutcome,
+    /// Attempts finished since this controller leads.
+    pub attempts: u64,
 }
 
 /// Where a forge reports pushes.
@@ -187,7 +203,7 @@ fn state(source: &Source) -> SourceState {
     }
 }
 
-/// The document of `source`, which is one of `snapshot`'s.
+/// The document of `source`, which is one of `snapshot`'s; `sync` is for the caller to add.
 pub fn source_status(snapshot: &Snapshot, source: &Source) -> SourceStatus {
     let spec = &source.spec;
     SourceStatus {
@@ -215,5 +231,6 @@ pub fn source_status(snapshot: &Snapshot, source: &Source) -> SourceStatus {
         ignored_documents: source.ignored_documents,
         held: source.held.as_ref().map(HeldView::from),
         apps: snapshot.apps_of(&spec.name).len(),
+        sync: None,
     }
 }

@@ -1,10 +1,14 @@
 //! Bodies of the operator's verbs, and the answer to "why".
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AppKey, HealthState, SyncState, Timestamp};
+use crate::model::{AppName, HealthState, ProjectName, SyncState, Timestamp};
 
-/// Body of `rollback`, `release`, `suspend`, `resume` and `approve`; all of it may be left out.
+use super::AppStatus;
+
+/// Body of the verbs that keep a reason; all of it may be left out.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ReasonInput {
@@ -12,15 +16,85 @@ pub struct ReasonInput {
     pub reason: Option<String>,
 }
 
+/// Body of the verbs that take nothing; may be left out.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmptyInput {}
+
 /// Why nothing more happens to an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Why {
-    pub app: AppKey,
+    pub project: ProjectName,
+    pub name: AppName,
     pub sync: SyncState,
     pub health: HealthState,
     /// Answers, most important first; never empty.
     pub reasons: Vec<String>,
-    /// When the planner looks again by itself; `null`: when something changes.
-    pub next_look_at: Option<Timestamp>,
+    /// What the planner waits for; empty where it has nothing left to do.
+    pub waiting: Vec<Waiting>,
+    /// Why the next instance cannot be placed.
+    pub placement: Option<Funnel>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    pub what: String,
+    /// When it is given up, or judged anew.
+    pub until: Option<Timestamp>,
+}
+
+/// How many nodes each rule left out, each node counted at the first rule it fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Funnel {
+    pub considered: usize,
+    /// Rule in words → nodes it excluded.
+    pub excluded: BTreeMap<String, usize>,
+}
+
+impl Funnel {
+    /// `2 nodes considered: 1 excluded by zone in [a], 1 by memory`.
+    pub fn sentence(&self) -> String {
+        if self.considered == 0 {
+            return "there is no node to place it on".to_owned();
+        }
+        let rules: Vec<String> = self
+            .excluded
+            .iter()
+            .filter(|(_, n)| **n > 0)
+            .map(|(rule, n)| format!("{n} excluded by {rule}"))
+            .collect();
+        format!("{} nodes considered: {}", self.considered, rules.join(", "))
+    }
+}
+
+/// Puts the answer together from the status document and the last planning run's report.
+pub fn why(status: &AppStatus, waiting: Vec<Waiting>, placement: Option<Funnel>) -> Why {
+    let mut reasons = status.messages.clone();
+    reasons.extend(waiting.iter().map(|w| match w.until {
+        Some(until) => format!("{} (until {until})", w.what),
+        None => w.what.clone(),
+    }));
+    reasons.extend(placement.as_ref().map(Funnel::sentence));
+    if reasons.is_empty() {
+        reasons.push(match (status.sync, status.health) {
+            (SyncState::Synced, HealthState::Healthy) => {
+                "it is synced and healthy: there is nothing to do".to_owned()
+            }
+            _ => {
+                "the planner has not looked at it since this controller started to lead".to_owned()
+            }
+        });
+    }
+    Why {
+        project: status.project.clone(),
+        name: status.name.clone(),
+        sync: status.sync,
+        health: status.health,
+        reasons,
+        waiting,
+        placement,
+    }
 }

@@ -68,11 +68,11 @@ pub enum Command {
     /// Put an app back on its last stable release
     Rollback(VerbArgs),
     /// Lift an app's quarantine, so that its rejected version is tried again
-    Release(VerbArgs),
+    Release(AppArgs),
     /// Roll out no new commits of an app
     Suspend(VerbArgs),
     /// Follow Git again after `suspend`
-    Resume(VerbArgs),
+    Resume(AppArgs),
     /// Show the nodes
     Nodes,
     /// Show and change the followed repositories
@@ -117,9 +117,6 @@ pub struct EventsArgs {
     /// Only those of this source
     #[arg(long)]
     pub source: Option<String>,
-    /// Only those of this node
-    #[arg(long)]
-    pub node: Option<String>,
     /// Only of this kind, such as rollout.rolledBack
     #[arg(long)]
     pub kind: Option<String>,
@@ -163,14 +160,14 @@ pub enum SourceCommand {
     /// Fetch now instead of at the next poll
     Sync { name: String },
     /// Stop following it
-    Remove { name: String },
-    /// Let the deletions through that a brake holds
-    Approve {
+    Remove {
         name: String,
-        /// Kept in the event, for those who ask later
+        /// Take its apps down too
         #[arg(long)]
-        reason: Option<String>,
+        prune: bool,
     },
+    /// Let the deletions through that a brake holds
+    Approve { name: String },
 }
 
 #[derive(Args, Debug)]
@@ -184,6 +181,9 @@ pub struct SourceAddArgs {
     /// Folder below the repository's root that holds the specs
     #[arg(long, default_value = "")]
     pub path: String,
+    /// Change the source if there is one of that name
+    #[arg(long)]
+    pub replace: bool,
     /// Between polls
     #[arg(long, default_value = "1m")]
     pub interval: String,

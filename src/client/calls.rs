@@ -6,11 +6,12 @@ use reqwest::Method;
 
 use crate::api::list::MAX_LIMIT;
 use crate::api::{
-    AppStatus, CommitView, InstanceView, NodeView, Page, ReasonInput, ReleaseView, RolloutView,
-    SourceInput, SourceStatus, Why,
+    AppStatus, CommitView, EmptyInput, InstanceView, NodeView, Page, ReasonInput, ReleaseView,
+    RolloutView, SourceInput, SourceStatus, Why,
 };
 use crate::model::{AppKey, SourceName};
 
+use super::http::CALL_DEADLINE;
 use super::{Client, Error};
 
 /// Which apps a list holds.
@@ -59,12 +60,28 @@ impl Client {
         self.get(&app_path(app, &["why"]), &[]).await
     }
 
-    /// `rollback`, `release`, `suspend` or `resume`; answers with the app's state after it.
-    pub async fn verb(
+    /// Each verb answers with the app's state after it.
+    pub async fn rollback(&self, app: &AppKey, reason: Option<String>) -> Result<AppStatus, Error> {
+        self.verb(app, "rollback", &ReasonInput { reason }).await
+    }
+
+    pub async fn release(&self, app: &AppKey) -> Result<AppStatus, Error> {
+        self.verb(app, "release", &EmptyInput {}).await
+    }
+
+    pub async fn suspend(&self, app: &AppKey, reason: Option<String>) -> Result<AppStatus, Error> {
+        self.verb(app, "suspend", &ReasonInput { reason }).await
+    }
+
+    pub async fn resume(&self, app: &AppKey) -> Result<AppStatus, Error> {
+        self.verb(app, "resume", &EmptyInput {}).await
+    }
+
+    async fn verb(
         &self,
         app: &AppKey,
         verb: &str,
-        body: &ReasonInput,
+        body: &impl serde::Serialize,
     ) -> Result<AppStatus, Error> {
         self.send(Method::POST, &app_path(app, &[verb]), body).await
     }
@@ -106,11 +123,14 @@ impl Client {
             .await
     }
 
-    pub async fn remove_source(&self, name: &SourceName) -> Result<(), Error> {
+    /// With `prune` its apps are taken down first; the source goes with the last one, and
+    /// then the answer is `false`: not gone yet.
+    pub async fn remove_source(&self, name: &SourceName, prune: bool) -> Result<bool, Error> {
         let request = self
             .request(Method::DELETE, &["sources", name.as_str()])
-            .timeout(std::time::Duration::from_secs(30));
-        self.answer(request).await.map(drop)
+            .query(&[("prune", prune.to_string())]);
+        let response = self.answer(request.timeout(CALL_DEADLINE)).await?;
+        Ok(response.status() == reqwest::StatusCode::NO_CONTENT)
     }
 
     /// Asks for a sync now; does not wait for it.
@@ -118,19 +138,19 @@ impl Client {
         self.send(
             Method::POST,
             &["sources", name.as_str(), "sync"],
-            &ReasonInput::default(),
+            &EmptyInput {},
         )
         .await
     }
 
     /// Lets the deletions through that a brake holds.
-    pub async fn approve_source(
-        &self,
-        name: &SourceName,
-        body: &ReasonInput,
-    ) -> Result<SourceStatus, Error> {
-        self.send(Method::POST, &["sources", name.as_str(), "approve"], body)
-            .await
+    pub async fn approve_source(&self, name: &SourceName) -> Result<SourceStatus, Error> {
+        self.send(
+            Method::POST,
+            &["sources", name.as_str(), "approve"],
+            &EmptyInput {},
+        )
+        .await
     }
 
     pub async fn commits(&self, name: &SourceName) -> Result<Page<CommitView>, Error> {

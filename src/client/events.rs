@@ -21,7 +21,6 @@ pub struct EventQuery {
     /// `project/app`.
     pub app: Option<String>,
     pub source: Option<String>,
-    pub node: Option<String>,
     /// `rollout.started`.
     pub kind: Option<String>,
     /// Those with a larger id.
@@ -36,7 +35,6 @@ impl EventQuery {
         let mut out = Vec::new();
         out.extend(self.app.clone().map(|v| ("app", v)));
         out.extend(self.source.clone().map(|v| ("source", v)));
-        out.extend(self.node.clone().map(|v| ("node", v)));
         out.extend(self.kind.clone().map(|v| ("kind", v)));
         out.extend(self.after.map(|v| ("after", v.to_string())));
         out.extend(self.before.map(|v| ("before", v.to_string())));

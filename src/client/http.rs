@@ -13,7 +13,7 @@ use super::Error;
 /// From the first attempt to connect to an open connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// From sending a request to the last byte of its answer, streams excepted.
-const CALL_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(30);
 /// Largest problem document that is read of a refusal.
 const MAX_PROBLEM_BYTES: usize = 64 * 1024;
 

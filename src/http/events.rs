@@ -1,0 +1,230 @@
+//! `/events`: pages of the record, or a live stream where the client asks for one.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use super::extract::Params;
+use super::{AppState, Problem};
+use crate::api::Page;
+use crate::api::list::bounded;
+use crate::model::{AppKey, Event, EventKind, SourceName};
+use crate::store::{EventQuery, Store};
+
+/// Between two comments that show a silent stream to be alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Events read from the store at once while a stream catches up.
+const CATCH_UP_PAGE: u32 = 500;
+/// Events a stream may hold for a slow client; beyond that the client sets the pace.
+const BUFFER: usize = 64;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventParams {
+    /// `project/app`.
+    app: Option<AppKey>,
+    source: Option<SourceName>,
+    kind: Option<EventKind>,
+    after: Option<i64>,
+    before: Option<i64>,
+    limit: Option<usize>,
+}
+
+impl EventParams {
+    fn query(&self, limit: u32) -> EventQuery {
+        EventQuery {
+            after_id: self.after,
+            before_id: self.before,
+            app: self.app.clone(),
+            source: self.source.clone(),
+            kind: self.kind,
+            limit,
+        }
+    }
+
+    fn matches(&self, event: &Event) -> bool {
+        (self.app.is_none() || event.app == self.app)
+            && (self.source.is_none() || event.source == self.source)
+            && self.kind.is_none_or(|k| event.kind == k)
+    }
+}
+
+pub async fn list(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    Params(params): Params<EventParams>,
+) -> Result<Response, Problem> {
+    let live = headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.contains("text/event-stream"));
+    if live {
+        stream(state, &headers, params)
+    } else {
+        page(state, params).await
+    }
+}
+
+/// Oldest first. With `after` the ones that follow it, else the latest (before `before`).
+async fn page(state: AppState, params: EventParams) -> Result<Response, Problem> {
+    let limit = bounded(params.limit);
+    let query = params.query(u32::try_from(limit).unwrap_or(u32::MAX));
+    let mut events = state.store()?.events(&query).await?;
+    let next = if params.after.is_some() {
+        events
+            .last()
+            .filter(|_| events.len() == limit)
+            .map(|e| e.id.to_string())
+    } else {
+        events.reverse();
+        None
+    };
+    Ok(Json(Page {
+        items: events,
+        next,
+    })
+    .into_response())
+}
+
+fn stream(
+    state: AppState,
+    headers: &HeaderMap,
+    mut params: EventParams,
+) -> Result<Response, Problem> {
+    let resume = match headers.get("last-event-id") {
+        None => params.after,
+        Some(id) => Some(
+            id.to_str()
+                .ok()
+                .and_then(|id| id.parse().ok())
+                .ok_or_else(|| Problem::bad_request("Last-Event-ID is not an event's number"))?,
+        ),
+    };
+    params.after = None;
+    params.before = None;
+    let store = match resume {
+        Some(_) => Some(state.store()?.clone()),
+        None => state.store.clone(),
+    };
+    // Subscribed before the store is read, so that nothing falls between the two.
+    let live = state.handle.events();
+    let (sender, receiver) = mpsc::channel(BUFFER);
+    let follower = Follower {
+        store,
+        live,
+        params,
+        last: resume,
+        sender,
+    };
+    // Ends with the server, or with the client: its sender then fails.
+    tokio::spawn(follower.run(state.stopping.clone()));
+    let messages = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
+    Ok(Sse::new(messages)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response())
+}
+
+type SseMessage = axum::response::sse::Event;
+
+/// Feeds one stream: first from the store, then live, and from the store again whenever
+/// the client was too slow for the live feed.
+struct Follower {
+    store: Option<Store>,
+    live: broadcast::Receiver<Arc<Event>>,
+    params: EventParams,
+    /// Id of the last event that was sent, or skipped by the filter.
+    last: Option<i64>,
+    sender: mpsc::Sender<SseMessage>,
+}
+
+/// The client left, or nothing more can be said to it.
+struct Ended;
+
+impl Follower {
+    async fn run(mut self, stopping: CancellationToken) {
+        let _ = stopping.run_until_cancelled(self.follow()).await;
+    }
+
+    async fn follow(&mut self) -> Result<(), Ended> {
+        if self.last.is_some() {
+            self.catch_up().await?;
+        }
+        loop {
+            // `tokio::select` on `closed`, so that a stream whose filter lets nothing
+            // through ends with its client all the same.
+            let received = tokio::select! {
+                () = self.sender.closed() => return Err(Ended),
+                received = self.live.recv() => received,
+            };
+            match received {
+                Ok(event) => {
+                    if self.last.is_some_and(|last| event.id <= last) {
+                        continue;
+                    }
+                    self.send(&event).await?;
+                }
+                Err(RecvError::Lagged(_)) => self.catch_up().await?,
+                Err(RecvError::Closed) => return Err(Ended),
+            }
+        }
+    }
+
+    async fn send(&mut self, event: &Event) -> Result<(), Ended> {
+        self.last = Some(event.id);
+        if !self.params.matches(event) {
+            return Ok(());
+        }
+        let message = SseMessage::default()
+            .id(event.id.to_string())
+            .event(event.kind.as_str())
+            .json_data(event)
+            .map_err(|_| Ended)?;
+        self.sender.send(message).await.map_err(|_| Ended)
+    }
+
+    async fn catch_up(&mut self) -> Result<(), Ended> {
+        let (Some(store), Some(mut from)) = (self.store.clone(), self.last) else {
+            return self
+                .gap("events were missed and cannot be read again")
+                .await;
+        };
+        loop {
+            let mut query = self.params.query(CATCH_UP_PAGE);
+            query.after_id = Some(from);
+            let events = match store.events(&query).await {
+                Ok(events) => events,
+                Err(error) => {
+                    tracing::warn!(%error, "an event stream cannot catch up");
+                    return self.gap("the database does not answer").await;
+                }
+            };
+            let full = events.len() == CATCH_UP_PAGE as usize;
+            for event in &events {
+                from = event.id;
+                self.send(event).await?;
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends the stream with an answer the client can act on.
+    async fn gap(&mut self, why: &str) -> Result<(), Ended> {
+        let message = SseMessage::default().event("gap").data(why);
+        let _ = self.sender.send(message).await;
+        Err(Ended)
+    }
+}

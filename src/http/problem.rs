@@ -1,0 +1,252 @@
+//! Errors as problem documents that say what to do.
+
+use axum::extract::{OriginalUri, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::api::ProblemDetails;
+use crate::api::error::MEDIA_TYPE;
+use crate::controller::{self, Refusal};
+use crate::store;
+
+/// A refusal on its way out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    pub details: Box<ProblemDetails>,
+    /// `WWW-Authenticate`, for 401.
+    challenge: Option<&'static str>,
+    /// `Retry-After` in seconds, where waiting helps.
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    fn new(slug: &str, title: &str, status: StatusCode, detail: impl Into<String>) -> Problem {
+        Problem {
+            details: Box::new(ProblemDetails::new(slug, title, status.as_u16(), detail)),
+            challenge: None,
+            retry_after: None,
+        }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Problem {
+        self.details.hint = Some(hint.into());
+        self
+    }
+
+    fn retry_after(mut self, seconds: u64) -> Problem {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    pub fn bad_request(detail: impl Into<String>) -> Problem {
+        Problem::new(
+            "bad-request",
+            "The request cannot be understood",
+            StatusCode::BAD_REQUEST,
+            detail,
+        )
+    }
+
+    pub fn invalid(detail: impl Into<String>) -> Problem {
+        Problem::new(
+            "invalid",
+            "The request is understood but not valid",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            detail,
+        )
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> Problem {
+        Problem::new(
+            "not-found",
+            "There is no such thing",
+            StatusCode::NOT_FOUND,
+            detail,
+        )
+    }
+
+    pub fn conflict(detail: impl Into<String>) -> Problem {
+        Problem::new(
+            "conflict",
+            "The cluster's state does not allow it",
+            StatusCode::CONFLICT,
+            detail,
+        )
+    }
+
+    pub fn too_large(limit: usize) -> Problem {
+        Problem::new(
+            "too-large",
+            "The request's body is too large",
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("at most {limit} bytes are taken"),
+        )
+    }
+
+    pub fn unsupported_media_type(detail: impl Into<String>) -> Problem {
+        Problem::new(
+            "unsupported-media-type",
+            "The request's body is of an unknown type",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            detail,
+        )
+        .hint("send JSON with Content-Type: application/json")
+    }
+
+    /// No token, or a wrong one.
+    pub fn unauthorized(detail: &str, challenge: &'static str) -> Problem {
+        let mut problem = Problem::new(
+            "unauthorized",
+            "A valid token is needed",
+            StatusCode::UNAUTHORIZED,
+            detail,
+        )
+        .hint("send Authorization: Bearer TOKEN; the admin's token is in DATA_DIR/admin-token");
+        problem.challenge = Some(challenge);
+        problem
+    }
+
+    pub fn forbidden(detail: impl Into<String>) -> Problem {
+        Problem::new(
+            "forbidden",
+            "Access is refused",
+            StatusCode::FORBIDDEN,
+            detail,
+        )
+    }
+
+    pub fn with_hint(self, hint: impl Into<String>) -> Problem {
+        self.hint(hint)
+    }
+
+    pub fn too_slow() -> Problem {
+        Problem::new(
+            "timeout",
+            "It took too long",
+            StatusCode::GATEWAY_TIMEOUT,
+            "the request was given up; if it changes something, look whether it did",
+        )
+    }
+
+    pub fn no_database() -> Problem {
+        Problem::new(
+            "unavailable",
+            "Not available at present",
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this needs the database, and this server has none",
+        )
+        .hint("GET /readyz tells what it waits for")
+    }
+
+    /// `leader`: why it cannot be reached, in our own words.
+    pub fn no_leader(detail: impl Into<String>) -> Problem {
+        Problem::new(
+            "no-leader",
+            "No controller can take it at present",
+            StatusCode::SERVICE_UNAVAILABLE,
+            detail,
+        )
+        .hint("try again in a few seconds; GET /readyz tells who leads")
+        .retry_after(2)
+    }
+
+    fn unavailable(detail: impl Into<String>) -> Problem {
+        Problem::new(
+            "unavailable",
+            "Not available at present",
+            StatusCode::SERVICE_UNAVAILABLE,
+            detail,
+        )
+        .hint("try again in a few seconds; GET /readyz tells what it waits for")
+        .retry_after(2)
+    }
+
+    fn internal(detail: impl Into<String>) -> Problem {
+        Problem::new(
+            "internal",
+            "A bug in Evenkeel",
+            StatusCode::INTERNAL_SERVER_ERROR,
+            detail,
+        )
+        .hint("the server's log has the details; please report it")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.details.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.details).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(challenge) = self.challenge {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(challenge),
+            );
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        match refusal {
+            Refusal::NotFound(what) => Problem::not_found(what),
+            Refusal::Conflict(what) => Problem::conflict(what),
+            Refusal::Invalid(what) => Problem::invalid(what),
+        }
+    }
+}
+
+impl From<controller::Error> for Problem {
+    fn from(error: controller::Error) -> Problem {
+        use controller::Error as E;
+        let text = error.to_string();
+        match error {
+            E::Refused(refusal) => refusal.into(),
+            E::NotLeader { .. } => Problem::no_leader(text),
+            E::NotLoaded | E::Unavailable(_) | E::Stopping => Problem::unavailable(text),
+            E::OutcomeUnknown(_) => Problem::unavailable(text),
+            E::NoSource(_) => Problem::not_found(text).hint("evenkeel source list"),
+            E::NoAgent(_) => Problem::unavailable(text).hint("evenkeel nodes"),
+            E::NoStream => Problem::not_found(text),
+            E::Internal(cause) => {
+                tracing::error!(error = %cause, "a decision does not fit the cluster state");
+                Problem::internal(text)
+            }
+        }
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Problem {
+        if error.is_retryable() {
+            return Problem::unavailable("the database does not answer");
+        }
+        tracing::error!(%error, "a read from the database failed");
+        Problem::internal("the database could not be read")
+    }
+}
+
+pub async fn no_such_path(uri: OriginalUri) -> Problem {
+    Problem::not_found(format!("there is nothing at {}", uri.path()))
+        .hint("the API is below /api/v1: apps, sources, nodes, events")
+}
+
+pub async fn no_such_method(request: Request) -> Problem {
+    Problem::new(
+        "method-not-allowed",
+        "The method does not fit the path",
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!(
+            "{} does not take {}",
+            request.uri().path(),
+            request.method()
+        ),
+    )
+}

@@ -1,0 +1,187 @@
+//! `/sources`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::auth::ADMIN;
+use super::extract::{Json as Body, OptionalJson, Params, SourceParam};
+use super::{AppState, Problem};
+use crate::api::list::bounded;
+use crate::api::source::{SyncView, source_status};
+use crate::api::{CommitView, EmptyInput, Page, SourceInput, SourceStatus};
+use crate::model::SourceName;
+use crate::plan::operate::{self, Prune};
+
+/// Adds what the source's task does right now. Outside of `read`: both may lock.
+fn with_sync(state: &AppState, mut status: SourceStatus) -> SourceStatus {
+    status.sync = state.handle.sync_status(&status.name).map(|s| SyncView {
+        running: s.running,
+        last_attempt_at: s.last_attempt_at,
+        next_attempt_at: s.next_attempt_at,
+        outcome: s.outcome,
+        attempts: s.attempts,
+    });
+    status
+}
+
+fn one(state: &AppState, name: &SourceName) -> Result<SourceStatus, Problem> {
+    let status = state
+        .handle
+        .read(|s| s.sources.get(name).map(|source| source_status(s, source)))?
+        .ok_or_else(|| {
+            Problem::not_found(format!("there is no source {name}"))
+                .with_hint("evenkeel source list")
+        })?;
+    Ok(with_sync(state, status))
+}
+
+pub async fn list(State(state): State<AppState>) -> Result<Json<Page<SourceStatus>>, Problem> {
+    let sources: Vec<SourceStatus> = state
+        .handle
+        .read(|s| s.sources.values().map(|x| source_status(s, x)).collect())?;
+    let sources = sources
+        .into_iter()
+        .map(|status| with_sync(&state, status))
+        .collect();
+    Ok(Json(Page::whole(sources)))
+}
+
+pub async fn show(
+    State(state): State<AppState>,
+    SourceParam(name): SourceParam,
+) -> Result<Json<SourceStatus>, Problem> {
+    one(&state, &name).map(Json)
+}
+
+pub async fn add(
+    State(state): State<AppState>,
+    Body(input): Body<SourceInput>,
+) -> Result<(StatusCode, Json<SourceStatus>), Problem> {
+    let spec = input.into_spec().map_err(Problem::invalid)?;
+    let name = spec.name.clone();
+    state
+        .handle
+        .transact(&format!("operator: add source {name}"), |s, now, _| {
+            operate::plan_add_source(now, s, spec, ADMIN)
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(one(&state, &name)?)))
+}
+
+/// Adds the source, or replaces its settings.
+pub async fn put(
+    State(state): State<AppState>,
+    SourceParam(name): SourceParam,
+    Body(input): Body<SourceInput>,
+) -> Result<Json<SourceStatus>, Problem> {
+    if input.name != name {
+        return Err(Problem::invalid(format!(
+            "the path names source {name}, the body {}; a source cannot be renamed",
+            input.name
+        )));
+    }
+    let spec = input.into_spec().map_err(Problem::invalid)?;
+    state
+        .handle
+        .transact(&format!("operator: put source {name}"), |s, now, _| {
+            if s.sources.contains_key(&spec.name) {
+                operate::plan_change_source(now, s, spec, ADMIN)
+            } else {
+                operate::plan_add_source(now, s, spec, ADMIN)
+            }
+        })
+        .await?;
+    one(&state, &name).map(Json)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveParams {
+    /// Take its apps down too.
+    #[serde(default)]
+    prune: bool,
+}
+
+pub async fn remove(
+    State(state): State<AppState>,
+    SourceParam(name): SourceParam,
+    Params(params): Params<RemoveParams>,
+) -> Result<StatusCode, Problem> {
+    let prune = if params.prune {
+        Prune::TakeDown
+    } else {
+        Prune::Refuse
+    };
+    state
+        .handle
+        .transact(&format!("operator: remove source {name}"), |s, now, _| {
+            operate::plan_remove_source(now, s, &name, prune, ADMIN)
+        })
+        .await?;
+    let gone = state.handle.read(|s| !s.sources.contains_key(&name))?;
+    Ok(if gone {
+        StatusCode::NO_CONTENT
+    } else {
+        // It goes with its last app.
+        StatusCode::ACCEPTED
+    })
+}
+
+/// Asks for a sync at once; does not wait for it.
+pub async fn sync(
+    State(state): State<AppState>,
+    SourceParam(name): SourceParam,
+    OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
+) -> Result<(StatusCode, Json<SourceStatus>), Problem> {
+    let status = one(&state, &name)?;
+    state.handle.trigger_sync(&name)?;
+    Ok((StatusCode::ACCEPTED, Json(status)))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommitParams {
+    limit: Option<usize>,
+}
+
+/// Newest seen first.
+pub async fn commits(
+    State(state): State<AppState>,
+    SourceParam(name): SourceParam,
+    Params(params): Params<CommitParams>,
+) -> Result<Json<Page<CommitView>>, Problem> {
+    one(&state, &name)?;
+    let limit = u32::try_from(bounded(params.limit)).unwrap_or(u32::MAX);
+    let commits = state.store()?.commits(&name, limit).await?;
+    let views = commits
+        .into_iter()
+        .map(|c| CommitView {
+            id: c.commit,
+            author: c.author,
+            subject: c.subject,
+            committed_at: c.committed_at,
+            seen_at: c.seen_at,
+            valid: c.valid,
+            problem_count: c.problem_count,
+            problems: c.problems,
+        })
+        .collect();
+    Ok(Json(Page::whole(views)))
+}
+
+/// Lets the deletions through that a brake holds.
+pub async fn approve(
+    State(state): State<AppState>,
+    SourceParam(name): SourceParam,
+    OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
+) -> Result<Json<SourceStatus>, Problem> {
+    state
+        .handle
+        .transact(&format!("operator: approve {name}"), |s, now, _| {
+            operate::plan_approve_held(now, s, &name, ADMIN)
+        })
+        .await?;
+    one(&state, &name).map(Json)
+}
