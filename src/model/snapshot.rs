@@ -87,6 +87,30 @@ impl Snapshot {
             .ok_or_else(|| ApplyError::NoNode(name.clone()))
     }
 
+    /// Puts an app back as it was stored, with all that belongs to it and every index.
+    /// Its key must be new: this is for building a snapshot, not for moving one.
+    pub fn restore_app(&mut self, app: App) {
+        self.by_source
+            .entry(app.source.clone())
+            .or_default()
+            .insert(app.key.clone());
+        for instance in app.instances.values() {
+            self.usage
+                .entry(instance.node.clone())
+                .or_default()
+                .take(instance);
+        }
+        if let Some(rollout) = app.rollout.as_ref().filter(|r| r.is_active()) {
+            for node in &rollout.prepare {
+                self.preparing
+                    .entry(node.clone())
+                    .or_default()
+                    .insert(app.key.clone());
+            }
+        }
+        self.apps.insert(app.key.clone(), app);
+    }
+
     /// Applies a list in order. On an error the snapshot holds the changes
     /// before it: callers that must not see that apply to a copy, or reload.
     pub fn apply_all<'a>(

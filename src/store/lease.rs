@@ -1,7 +1,13 @@
-//! Leadership: one row, by the database's clock.
+//! Leadership: one row, by the database's clock, so that no two hosts need to
+//! agree about the time.
+//!
+//! The epoch is a key of the row. A commit holds `FOR KEY SHARE` on it: that
+//! keeps a new epoch from beginning while a commit of the old one is under way,
+//! and lets the leader itself renew meanwhile.
 
 use std::time::Duration;
 
+use super::session::within;
 use super::{Epoch, Error, Store};
 
 /// A leadership as the database knows it.
@@ -17,6 +23,25 @@ pub struct Lease {
     pub expires_in: Duration,
 }
 
+#[derive(sqlx::FromRow)]
+struct Row {
+    holder: String,
+    address: String,
+    epoch: i64,
+    expires_in: f64,
+}
+
+impl From<Row> for Lease {
+    fn from(row: Row) -> Lease {
+        Lease {
+            holder: row.holder,
+            address: row.address,
+            epoch: Epoch(row.epoch),
+            expires_in: Duration::try_from_secs_f64(row.expires_in).unwrap_or_default(),
+        }
+    }
+}
+
 impl Store {
     /// Takes the lease if nobody holds it, it has expired, or `holder` has it already.
     /// Each acquisition is a new epoch. `None`: somebody else leads.
@@ -26,24 +51,121 @@ impl Store {
         address: &str,
         ttl: Duration,
     ) -> Result<Option<Lease>, Error> {
-        let _ = (holder, address, ttl);
-        Err(Error::corrupt("acquire lease", "not built yet"))
+        self.read("acquire lease", async |conn| {
+            let row: Option<Row> = sqlx::query_as(
+                "UPDATE lease SET holder = $1, address = $2, epoch = epoch + 1,
+                     expires_at = clock_timestamp() + make_interval(secs => $3)
+                 WHERE holder IS NULL OR holder = $1 OR expires_at <= clock_timestamp()
+                 RETURNING holder, address, epoch,
+                     extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in",
+            )
+            .bind(holder)
+            .bind(address)
+            .bind(ttl.as_secs_f64())
+            .fetch_optional(conn)
+            .await?;
+            Ok(row.map(Lease::from))
+        })
+        .await
     }
 
     /// Prolongs it to `ttl` from now. `StaleEpoch`: it was lost.
+    ///
+    /// An expired lease that nobody took is still ours: no other epoch has begun.
     pub async fn renew_lease(&self, epoch: Epoch, ttl: Duration) -> Result<Lease, Error> {
-        let _ = (epoch, ttl);
-        Err(Error::corrupt("renew lease", "not built yet"))
+        let renewed = self
+            .read("renew lease", async |conn| {
+                let row: Option<Row> = sqlx::query_as(
+                    "UPDATE lease SET expires_at = clock_timestamp() + make_interval(secs => $2)
+                     WHERE epoch = $1 AND holder IS NOT NULL
+                     RETURNING holder, address, epoch,
+                         extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in",
+                )
+                .bind(epoch.0)
+                .bind(ttl.as_secs_f64())
+                .fetch_optional(conn)
+                .await?;
+                Ok(row.map(Lease::from))
+            })
+            .await?;
+        match renewed {
+            Some(lease) => Ok(lease),
+            None => Err(self.stale("renew lease", epoch).await?),
+        }
     }
 
     /// Gives it up, so that another can lead at once. `StaleEpoch`: it was lost already.
     pub async fn release_lease(&self, epoch: Epoch) -> Result<(), Error> {
-        let _ = epoch;
-        Err(Error::corrupt("release lease", "not built yet"))
+        let released = self
+            .read("release lease", async |conn| {
+                let done = sqlx::query(
+                    "UPDATE lease SET holder = NULL, address = '', expires_at = '-infinity'
+                     WHERE epoch = $1 AND holder IS NOT NULL",
+                )
+                .bind(epoch.0)
+                .execute(conn)
+                .await?;
+                Ok(done.rows_affected())
+            })
+            .await?;
+        match released {
+            0 => Err(self.stale("release lease", epoch).await?),
+            _ => Ok(()),
+        }
     }
 
     /// Who leads now; `None`: nobody, or the lease has expired.
     pub async fn current_lease(&self) -> Result<Option<Lease>, Error> {
-        Err(Error::corrupt("current lease", "not built yet"))
+        self.read("current lease", async |conn| {
+            let row: Option<Row> = sqlx::query_as(
+                "SELECT holder, address, epoch,
+                     extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in
+                 FROM lease WHERE holder IS NOT NULL AND expires_at > clock_timestamp()",
+            )
+            .fetch_optional(conn)
+            .await?;
+            Ok(row.map(Lease::from))
+        })
+        .await
     }
+
+    async fn stale(&self, operation: &'static str, held: Epoch) -> Result<Error, Error> {
+        let current = self
+            .read(operation, async |conn| {
+                sqlx::query_scalar("SELECT epoch FROM lease")
+                    .fetch_one(conn)
+                    .await
+            })
+            .await?;
+        Ok(Error::StaleEpoch {
+            operation,
+            held,
+            current: Epoch(current),
+        })
+    }
+}
+
+/// Inside a transaction: refuses any epoch but the leader's, and keeps another from
+/// beginning until the transaction ends.
+pub(super) async fn fence(
+    conn: &mut sqlx::PgConnection,
+    operation: &'static str,
+    held: Epoch,
+    limit: Duration,
+) -> Result<(), Error> {
+    let (current, led): (i64, bool) = within(operation, limit, async {
+        sqlx::query_as("SELECT epoch, holder IS NOT NULL FROM lease FOR KEY SHARE")
+            .fetch_one(conn)
+            .await
+            .map_err(|e| Error::from_sqlx(operation, e))
+    })
+    .await?;
+    if led && current == held.0 {
+        return Ok(());
+    }
+    Err(Error::StaleEpoch {
+        operation,
+        held,
+        current: Epoch(current),
+    })
 }

@@ -13,23 +13,38 @@
 //! Deliberately absent: decisions, caching, retries of writes (the caller knows
 //! whether its decision still holds), queues.
 
+mod apps;
 mod commit;
+mod commits;
+mod encode;
 mod error;
+mod events;
+mod instances;
 mod lease;
 mod load;
+mod nodes;
 pub mod private_postgres;
 mod read;
+mod releases;
 mod retention;
+mod rollouts;
+mod schedule;
 mod session;
+mod sources;
+mod transaction;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
 pub use commit::{Commit, Committed};
+pub use commits::CommitRecord;
 pub use error::Error;
+pub use events::EventQuery;
 pub use lease::Lease;
-pub use read::{CommitRecord, EventQuery, MAX_PAGE};
+pub use read::MAX_PAGE;
 pub use retention::{Collected, Retention};
 
 use crate::model::{Epoch, Event, Generation};
@@ -45,6 +60,8 @@ pub struct ConnectOptions {
     pub acquire_timeout: Duration,
     /// For one statement; a commit of many changes has many.
     pub statement_timeout: Duration,
+    /// For a commit or a load as a whole.
+    pub transaction_timeout: Duration,
 }
 
 impl Default for ConnectOptions {
@@ -54,6 +71,7 @@ impl Default for ConnectOptions {
             connect_deadline: Duration::from_secs(30),
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(15),
+            transaction_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -65,28 +83,193 @@ pub struct Store {
     options: ConnectOptions,
 }
 
+/// The schema, step by step. Steps that were released never change; new ones are added.
+pub static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// Oldest server that has all that the schema uses.
+const MIN_SERVER: i32 = 13;
+
+/// For a migration as a whole: it may rewrite tables.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+impl ConnectOptions {
+    fn read_timeout(&self) -> Duration {
+        // The server's own deadline comes first: its message says more.
+        self.statement_timeout + Duration::from_secs(5)
+    }
+}
+
 impl Store {
     /// Connects, and retries until `options.connect_deadline` while the database is
     /// unavailable. `Refused` (credentials, no such database, too old) is said at once.
     pub async fn connect(url: &str, options: ConnectOptions) -> Result<Store, Error> {
-        let pool = sqlx::postgres::PgPoolOptions::new()
-            .connect_lazy(url)
-            .map_err(|e| Error::from_sqlx("connect", e))?;
-        Ok(Store { pool, options })
+        const OPERATION: &str = "connect";
+        let server: PgConnectOptions = url.parse().map_err(|e| Error::from_sqlx(OPERATION, e))?;
+        let statement_ms = options.statement_timeout.as_millis().to_string();
+        let idle_ms = options.transaction_timeout.as_millis().to_string();
+        let server = server
+            .application_name("evenkeel")
+            .options([
+                ("statement_timeout", statement_ms.as_str()),
+                ("lock_timeout", statement_ms.as_str()),
+                // A client that froze must not hold the lease's row.
+                ("idle_in_transaction_session_timeout", idle_ms.as_str()),
+            ])
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.acquire_timeout)
+            .connect_lazy_with(server);
+        let store = Store { pool, options };
+        let deadline = tokio::time::Instant::now() + store.options.connect_deadline;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match store.check_server().await {
+                Ok(()) => return Ok(store),
+                Err(error) if !error.is_retryable() => return Err(error),
+                Err(error) if tokio::time::Instant::now() + pause >= deadline => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    tracing::debug!(error = %error, "database not reachable yet");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+            }
+        }
     }
 
-    /// Brings the schema to this program's version.
-    pub async fn migrate(&self) -> Result<(), Error> {
+    async fn check_server(&self) -> Result<(), Error> {
+        // Not through the pool: it hides why a connection could not be had.
+        let limit = self.options.acquire_timeout;
+        let version: i32 = session::within("connect", limit, async {
+            let sql = |e| Error::from_sqlx("connect", e);
+            let mut conn = self.pool.connect_options().connect().await.map_err(sql)?;
+            let version =
+                sqlx::query_scalar("SELECT current_setting('server_version_num')::int / 10000")
+                    .fetch_one(&mut conn)
+                    .await
+                    .map_err(sql)?;
+            // Closing politely is not worth an error.
+            let _ = conn.close().await;
+            Ok(version)
+        })
+        .await?;
+        if version < MIN_SERVER {
+            return Err(Error::Refused {
+                operation: "connect",
+                reason: format!(
+                    "PostgreSQL {version} is too old, version {MIN_SERVER} or later is needed"
+                ),
+                source: None,
+            });
+        }
         Ok(())
+    }
+
+    /// Brings the schema to this program's version. Safe to call from many processes at
+    /// once; refuses a database that a later version has migrated.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        let mut session = self.session("migrate").await?;
+        let result = session::within("migrate", MIGRATION_TIMEOUT, async {
+            let conn = session.conn()?;
+            let run = async {
+                sqlx::raw_sql("SET statement_timeout = '10min'; SET lock_timeout = '1min'")
+                    .execute(&mut *conn)
+                    .await?;
+                // What `run` calls; the future of `run` itself is not `Send`.
+                MIGRATIONS.run_direct(None, &mut *conn, false).await
+            };
+            run.await.map_err(migration_error)
+        })
+        .await;
+        // Its settings are not for others.
+        session.distrust();
+        session.finish(result)
     }
 
     /// The cluster's identity, made by the first migration.
     pub async fn cluster_id(&self) -> Result<uuid::Uuid, Error> {
-        Err(Error::corrupt("cluster id", "not built yet"))
+        self.read("cluster id", async |conn| {
+            sqlx::query_scalar("SELECT id FROM cluster")
+                .fetch_one(conn)
+                .await
+        })
+        .await
     }
 
     /// Closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+fn migration_error(error: MigrateError) -> Error {
+    let reason = match error {
+        MigrateError::Execute(e) => match Error::from_sqlx("migrate", e) {
+            unavailable @ Error::Unavailable { .. } => return unavailable,
+            other => {
+                return Error::Migration {
+                    reason: "the schema's version cannot be read".to_owned(),
+                    source: Some(Box::new(other)),
+                };
+            }
+        },
+        MigrateError::ExecuteMigration(e, version) => {
+            return match Error::from_sqlx("migrate", e) {
+                unavailable @ Error::Unavailable { .. } => unavailable,
+                other => Error::Migration {
+                    reason: format!("step {version} failed; nothing of it was kept"),
+                    source: Some(Box::new(other)),
+                },
+            };
+        }
+        MigrateError::VersionMissing(version) => format!(
+            "the database is at step {version}, which this version of evenkeel does not know: \
+             it was migrated by a later one. Run that one, or restore a backup"
+        ),
+        MigrateError::VersionMismatch(version) => {
+            format!("step {version} was applied in another form than this version of evenkeel has")
+        }
+        other => {
+            return Error::Migration {
+                reason: "the steps cannot be run".to_owned(),
+                source: Some(Box::new(other)),
+            };
+        }
+    };
+    Error::Migration {
+        reason,
+        source: None,
+    }
+}
+
+/// Controllers spawn these: their futures must be `Send`. Compiled, never run.
+#[cfg(test)]
+#[allow(dead_code, clippy::too_many_arguments)]
+fn futures_can_be_spawned(
+    store: &'static Store,
+    app: &'static crate::model::AppKey,
+    source: &'static crate::model::SourceName,
+    events: &'static EventQuery,
+    retention: &'static Retention,
+    commit: Commit<'static>,
+    options: ConnectOptions,
+) {
+    fn check<T: Send>(_: T) {}
+    check(Store::connect("", options));
+    check(store.migrate());
+    check(store.cluster_id());
+    check(store.load());
+    check(store.commit(commit));
+    check(store.acquire_lease("", "", Duration::ZERO));
+    check(store.renew_lease(Epoch(0), Duration::ZERO));
+    check(store.release_lease(Epoch(0)));
+    check(store.current_lease());
+    check(store.events(events));
+    check(store.commits(source, 0));
+    check(store.record_commits(Epoch(0), &[]));
+    check(store.releases(app));
+    check(store.rollouts(app, 0));
+    check(store.collect(Epoch(0), retention));
 }

@@ -15,6 +15,7 @@ use super::Error;
 
 pub(super) struct Session {
     operation: &'static str,
+    trusted: bool,
     conn: Option<PoolConnection<Postgres>>,
 }
 
@@ -33,6 +34,7 @@ impl Session {
         .await?;
         Ok(Session {
             operation,
+            trusted: true,
             conn: Some(conn),
         })
     }
@@ -47,6 +49,11 @@ impl Session {
             // Only `finish` takes it, and that ends the session.
             None => Err(Error::corrupt(self.operation, "the session has ended")),
         }
+    }
+
+    /// The connection's state is not known: it will be closed.
+    pub(super) fn distrust(&mut self) {
+        self.trusted = false;
     }
 
     /// Ends the session; the connection is kept only where its state is known.
@@ -68,7 +75,7 @@ impl Session {
                 | Error::Unexpected { .. },
             ) => false,
         };
-        if keep {
+        if keep && self.trusted {
             // Returned to the pool by its own drop.
             drop(self.conn.take());
         }

@@ -1,0 +1,240 @@
+//! Rows of `apps`: what Git declares of an app, and what was decided of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::encode::{from_amount, json, json_opt, name, text, time};
+use crate::model::{
+    App, AppKey, AppSpec, Change, CommitId, Declared, Invalid, ReleaseId, RolloutId, SpecDigest,
+    Suspension,
+};
+
+pub(super) async fn declare(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let (mut keys, mut sources, mut paths) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut commits, mut digests, mut ats) = (Vec::new(), Vec::new(), Vec::new());
+    let mut specs = Vec::new();
+    for change in changes {
+        let Change::Declare {
+            app,
+            source,
+            path,
+            declared,
+        } = change
+        else {
+            continue;
+        };
+        keys.push(app.to_string());
+        sources.push(source.as_str());
+        paths.push(text(path));
+        commits.push(declared.commit.0.as_str());
+        digests.push(declared.digest.0.as_str());
+        ats.push(time(declared.at));
+        specs.push(json(&*declared.spec)?);
+    }
+    let done = sqlx::query(
+        "INSERT INTO apps (key, source, path, declared_commit, declared_digest, declared_at,
+             declared_spec)
+         SELECT key, source, path, commit, digest, at, spec::jsonb
+         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
+             $6::timestamptz[], $7::text[]) AS u(key, source, path, commit, digest, at, spec)
+         ON CONFLICT (key) DO UPDATE SET
+             source = excluded.source, path = excluded.path,
+             declared_commit = excluded.declared_commit,
+             declared_digest = excluded.declared_digest,
+             declared_at = excluded.declared_at,
+             declared_spec = excluded.declared_spec,
+             invalid = NULL",
+    )
+    .bind(keys)
+    .bind(sources)
+    .bind(paths)
+    .bind(commits)
+    .bind(digests)
+    .bind(ats)
+    .bind(specs)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// The app may not exist: then nothing changes.
+pub(super) async fn set_invalid(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    for change in changes {
+        let Change::SetInvalid { app, invalid } = change else {
+            continue;
+        };
+        keys.push(app.to_string());
+        values.push(json_opt(invalid.as_ref())?);
+    }
+    let done = sqlx::query(
+        "UPDATE apps SET invalid = u.invalid::jsonb, version = version + 1
+         FROM unnest($1::text[], $2::text[]) AS u(key, invalid) WHERE apps.key = u.key",
+    )
+    .bind(keys)
+    .bind(values)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn undeclare(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let done = sqlx::query(
+        "UPDATE apps SET declared_commit = NULL, declared_digest = NULL, declared_at = NULL,
+             declared_spec = NULL, invalid = NULL
+         WHERE key = ANY($1)",
+    )
+    .bind(keys_of(changes))
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// All that belongs to them goes along.
+pub(super) async fn remove(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let done = sqlx::query("DELETE FROM apps WHERE key = ANY($1)")
+        .bind(keys_of(changes))
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+fn keys_of(changes: &[&Change]) -> Vec<String> {
+    changes
+        .iter()
+        .filter_map(|c| c.app().map(AppKey::to_string))
+        .collect()
+}
+
+pub(super) async fn set_suspension(
+    conn: &mut PgConnection,
+    changes: &[&Change],
+) -> sqlx::Result<u64> {
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    for change in changes {
+        let Change::SetSuspension { app, suspension } = change else {
+            continue;
+        };
+        keys.push(app.to_string());
+        values.push(json_opt(suspension.as_ref())?);
+    }
+    let done = sqlx::query(
+        "UPDATE apps SET suspension = u.suspension::jsonb
+         FROM unnest($1::text[], $2::text[]) AS u(key, suspension) WHERE apps.key = u.key",
+    )
+    .bind(keys)
+    .bind(values)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn set_target(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let (mut keys, mut targets) = (Vec::new(), Vec::new());
+    for change in changes {
+        let Change::SetTarget { app, release } = change else {
+            continue;
+        };
+        keys.push(app.to_string());
+        targets.push(release.0);
+    }
+    let done = sqlx::query(
+        "UPDATE apps SET target = u.target
+         FROM unnest($1::text[], $2::uuid[]) AS u(key, target) WHERE apps.key = u.key",
+    )
+    .bind(keys)
+    .bind(targets)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Moves the versions of all apps that a commit touched, each of which must exist.
+pub(super) async fn step_versions(
+    conn: &mut PgConnection,
+    steps: &HashMap<&AppKey, i64>,
+) -> sqlx::Result<u64> {
+    let keys: Vec<String> = steps.keys().map(|k| k.to_string()).collect();
+    let counts: Vec<i64> = steps.values().copied().collect();
+    let done = sqlx::query(
+        "UPDATE apps SET version = version + u.steps
+         FROM unnest($1::text[], $2::bigint[]) AS u(key, steps) WHERE apps.key = u.key",
+    )
+    .bind(keys)
+    .bind(counts)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    key: String,
+    source: String,
+    path: String,
+    declared_commit: Option<String>,
+    declared_digest: Option<String>,
+    declared_at: Option<DateTime<Utc>>,
+    declared_spec: Option<Json<AppSpec>>,
+    invalid: Option<Json<Invalid>>,
+    suspension: Option<Json<Suspension>>,
+    target: Option<Uuid>,
+    rollout: Option<Uuid>,
+    version: i64,
+}
+
+/// An app's own row; what belongs to it is read from the other tables.
+pub(super) struct Stored {
+    pub app: App,
+    /// The rollout that is its last or active one.
+    pub rollout: Option<RolloutId>,
+}
+
+impl TryFrom<Row> for Stored {
+    type Error = sqlx::Error;
+    fn try_from(row: Row) -> Result<Stored, sqlx::Error> {
+        let mut app = App::new(
+            name("apps.key", &row.key)?,
+            name("apps.source", &row.source)?,
+            row.path,
+        );
+        app.declared = match (
+            row.declared_commit,
+            row.declared_digest,
+            row.declared_at,
+            row.declared_spec,
+        ) {
+            (Some(commit), Some(digest), Some(at), Some(spec)) => Some(Declared {
+                commit: CommitId(commit),
+                digest: SpecDigest(digest),
+                spec: Arc::new(spec.0),
+                at: at.into(),
+            }),
+            // All or none: `apps_declared_whole`.
+            _ => None,
+        };
+        app.invalid = row.invalid.map(|i| i.0);
+        app.suspended = row.suspension.map(|s| s.0);
+        app.target = row.target.map(ReleaseId);
+        app.version = from_amount("apps.version", row.version)?;
+        Ok(Stored {
+            app,
+            rollout: row.rollout.map(RolloutId),
+        })
+    }
+}
+
+pub(super) async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<Stored>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT key, source, path, declared_commit, declared_digest, declared_at, declared_spec,
+             invalid, suspension, target, rollout, version FROM apps",
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Stored::try_from).collect()
+}

@@ -1,0 +1,307 @@
+//! Rows of `releases`, and of `quarantine`, which speaks of their digests.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::encode::{amount, bad, from_amount, from_word, json, name, text, time, word};
+use crate::model::{
+    AppKey, AppSpec, Change, CommitId, Evidence, Rejection, Release, ReleaseId, ReleaseState,
+    RolloutId, SpecDigest, Timestamp, WorkloadDigest,
+};
+
+fn state_columns(state: ReleaseState) -> (&'static str, Option<DateTime<Utc>>) {
+    match state {
+        ReleaseState::New => ("new", None),
+        ReleaseState::Stable { at } => ("stable", Some(time(at))),
+        ReleaseState::Rejected { at } => ("rejected", Some(time(at))),
+    }
+}
+
+fn state_from(state: &str, at: Option<DateTime<Utc>>) -> sqlx::Result<ReleaseState> {
+    let at = at.map(Timestamp::from);
+    match (state, at) {
+        ("new", None) => Ok(ReleaseState::New),
+        ("stable", Some(at)) => Ok(ReleaseState::Stable { at }),
+        ("rejected", Some(at)) => Ok(ReleaseState::Rejected { at }),
+        _ => Err(bad("releases.state", state)),
+    }
+}
+
+pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let (mut ids, mut apps, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut commits, mut digests, mut workloads) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut specs, mut created) = (Vec::new(), Vec::new());
+    let (mut states, mut state_ats, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    for change in changes {
+        let Change::AddRelease(release) = change else {
+            continue;
+        };
+        ids.push(release.id.0);
+        apps.push(release.app.to_string());
+        numbers.push(amount(release.number));
+        commits.push(release.commit.0.as_str());
+        digests.push(release.spec_digest.0.as_str());
+        workloads.push(release.workload_digest.0.as_str());
+        specs.push(json(&*release.spec)?);
+        created.push(time(release.created_at));
+        let (state, at) = state_columns(release.state);
+        states.push(state);
+        state_ats.push(at);
+        images.push(release.pinned_image.as_deref());
+    }
+    let done = sqlx::query(
+        "INSERT INTO releases (id, app, number, commit, spec_digest, workload_digest, spec,
+             created_at, state, state_at, pinned_image)
+         SELECT id, app, number, commit, spec_digest, workload_digest, spec::jsonb, created_at,
+             state, state_at, pinned_image
+         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
+             $7::text[], $8::timestamptz[], $9::text[], $10::timestamptz[], $11::text[])
+             AS u(id, app, number, commit, spec_digest, workload_digest, spec, created_at,
+                 state, state_at, pinned_image)",
+    )
+    .bind(ids)
+    .bind(apps)
+    .bind(numbers)
+    .bind(commits)
+    .bind(digests)
+    .bind(workloads)
+    .bind(specs)
+    .bind(created)
+    .bind(states)
+    .bind(state_ats)
+    .bind(images)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn set_state(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let (mut ids, mut apps) = (Vec::new(), Vec::new());
+    let (mut states, mut ats) = (Vec::new(), Vec::new());
+    for change in changes {
+        let Change::SetReleaseState {
+            app,
+            release,
+            state,
+        } = change
+        else {
+            continue;
+        };
+        ids.push(release.0);
+        apps.push(app.to_string());
+        let (state, at) = state_columns(*state);
+        states.push(state);
+        ats.push(at);
+    }
+    let done = sqlx::query(
+        "UPDATE releases SET state = u.state, state_at = u.at
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])
+             AS u(id, app, state, at)
+         WHERE releases.id = u.id AND releases.app = u.app",
+    )
+    .bind(ids)
+    .bind(apps)
+    .bind(states)
+    .bind(ats)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn pin_image(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let (mut ids, mut apps, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    for change in changes {
+        let Change::PinImage {
+            app,
+            release,
+            image,
+        } = change
+        else {
+            continue;
+        };
+        ids.push(release.0);
+        apps.push(app.to_string());
+        images.push(text(image));
+    }
+    let done = sqlx::query(
+        "UPDATE releases SET pinned_image = u.image
+         FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u(id, app, image)
+         WHERE releases.id = u.id AND releases.app = u.app",
+    )
+    .bind(ids)
+    .bind(apps)
+    .bind(images)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn forget(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let (mut ids, mut apps) = (Vec::new(), Vec::new());
+    for change in changes {
+        let Change::ForgetRelease { app, release } = change else {
+            continue;
+        };
+        ids.push(release.0);
+        apps.push(app.to_string());
+    }
+    let done = sqlx::query(
+        "DELETE FROM releases USING unnest($1::uuid[], $2::text[]) AS u(id, app)
+         WHERE releases.id = u.id AND releases.app = u.app",
+    )
+    .bind(ids)
+    .bind(apps)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn quarantine(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let mut rows = 0;
+    // A verdict is rare: one statement each.
+    for change in changes {
+        let Change::Quarantine { app, rejection } = change else {
+            continue;
+        };
+        rows += sqlx::query(
+            "INSERT INTO quarantine (app, digest, commit, release, rollout, rejected_at, verdict,
+                 reason, evidence)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb)
+             ON CONFLICT (app, digest) DO UPDATE SET
+                 commit = excluded.commit, release = excluded.release,
+                 rollout = excluded.rollout, rejected_at = excluded.rejected_at,
+                 verdict = excluded.verdict, reason = excluded.reason,
+                 evidence = excluded.evidence",
+        )
+        .bind(app.to_string())
+        .bind(rejection.digest.0.as_str())
+        .bind(rejection.commit.0.as_str())
+        .bind(rejection.release.0)
+        .bind(rejection.rollout.map(|r| r.0))
+        .bind(time(rejection.at))
+        .bind(word(&rejection.verdict)?)
+        .bind(text(&rejection.reason))
+        .bind(json(&rejection.evidence)?)
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+    }
+    Ok(rows)
+}
+
+pub(super) async fn unquarantine(
+    conn: &mut PgConnection,
+    changes: &[&Change],
+) -> sqlx::Result<u64> {
+    let (mut apps, mut digests) = (Vec::new(), Vec::new());
+    for change in changes {
+        let Change::Unquarantine { app, digest } = change else {
+            continue;
+        };
+        apps.push(app.to_string());
+        digests.push(digest.0.as_str());
+    }
+    let done = sqlx::query(
+        "DELETE FROM quarantine USING unnest($1::text[], $2::text[]) AS u(app, digest)
+         WHERE quarantine.app = u.app AND quarantine.digest = u.digest",
+    )
+    .bind(apps)
+    .bind(digests)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    app: String,
+    number: i64,
+    commit: String,
+    spec_digest: String,
+    workload_digest: String,
+    spec: Json<AppSpec>,
+    created_at: DateTime<Utc>,
+    state: String,
+    state_at: Option<DateTime<Utc>>,
+    pinned_image: Option<String>,
+}
+
+impl TryFrom<Row> for Release {
+    type Error = sqlx::Error;
+    fn try_from(row: Row) -> Result<Release, sqlx::Error> {
+        Ok(Release {
+            id: ReleaseId(row.id),
+            app: name("releases.app", &row.app)?,
+            number: from_amount("releases.number", row.number)?,
+            commit: CommitId(row.commit),
+            spec_digest: SpecDigest(row.spec_digest),
+            workload_digest: WorkloadDigest(row.workload_digest),
+            spec: Arc::new(row.spec.0),
+            created_at: row.created_at.into(),
+            state: state_from(&row.state, row.state_at)?,
+            pinned_image: row.pinned_image,
+        })
+    }
+}
+
+/// All, or those of one app with the newest first.
+pub(super) async fn of(
+    conn: &mut PgConnection,
+    app: Option<&AppKey>,
+) -> sqlx::Result<Vec<Release>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, app, number, commit, spec_digest, workload_digest, spec, created_at, state,
+             state_at, pinned_image
+         FROM releases WHERE $1::text IS NULL OR app = $1 ORDER BY app, number DESC",
+    )
+    .bind(app.map(AppKey::to_string))
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Release::try_from).collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct QuarantineRow {
+    app: String,
+    digest: String,
+    commit: String,
+    release: Uuid,
+    rollout: Option<Uuid>,
+    rejected_at: DateTime<Utc>,
+    verdict: String,
+    reason: String,
+    evidence: Json<Evidence>,
+}
+
+pub(super) async fn all_quarantined(
+    conn: &mut PgConnection,
+) -> sqlx::Result<Vec<(AppKey, Rejection)>> {
+    let rows: Vec<QuarantineRow> = sqlx::query_as(
+        "SELECT app, digest, commit, release, rollout, rejected_at, verdict, reason, evidence
+         FROM quarantine",
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                name("quarantine.app", &row.app)?,
+                Rejection {
+                    digest: SpecDigest(row.digest),
+                    commit: CommitId(row.commit),
+                    release: ReleaseId(row.release),
+                    rollout: row.rollout.map(RolloutId),
+                    at: row.rejected_at.into(),
+                    verdict: from_word("quarantine.verdict", row.verdict)?,
+                    reason: row.reason,
+                    evidence: row.evidence.0,
+                },
+            ))
+        })
+        .collect()
+}

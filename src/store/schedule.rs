@@ -1,0 +1,261 @@
+//! Turns a list of changes into few statements without changing what it means.
+//!
+//! Changes of one app (or source, or node) keep their order; those of different
+//! ones commute. So a change may join any later-or-equal batch of its kind, as
+//! long as that batch is not before the last one of its owner, and does not
+//! already hold the same row: one statement may touch a row only once.
+//!
+//! Pure: no SQL here.
+
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use crate::model::{AppKey, Change, NodeName, SourceName};
+
+/// Changes that one statement can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    PutSource,
+    RemoveSource,
+    Declare,
+    SetInvalid,
+    Undeclare,
+    RemoveApp,
+    SetSuspension,
+    AddRelease,
+    SetReleaseState,
+    PinImage,
+    ForgetRelease,
+    SetTarget,
+    Quarantine,
+    Unquarantine,
+    PutRollout,
+    AddInstance,
+    SetGoal,
+    SetRequests,
+    SetHome,
+    Observe,
+    ForgetInstance,
+    PutNode,
+    SetLiveness,
+    SetScheduling,
+    PutImage,
+    DropImage,
+    RemoveNode,
+}
+
+#[derive(Debug, PartialEq)]
+pub(super) struct Batch<'a> {
+    pub kind: Kind,
+    pub changes: Vec<&'a Change>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Owner<'a> {
+    Source(&'a SourceName),
+    App(&'a AppKey),
+    Node(&'a NodeName),
+}
+
+/// The row below its owner.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Row<'a> {
+    Own,
+    Id(Uuid),
+    Slot(u32),
+    Text(&'a str),
+}
+
+fn place_of(change: &Change) -> (Kind, Owner<'_>, Row<'_>) {
+    use Owner::{App, Node, Source};
+    match change {
+        Change::PutSource(s) => (Kind::PutSource, Source(&s.spec.name), Row::Own),
+        Change::RemoveSource(name) => (Kind::RemoveSource, Source(name), Row::Own),
+        Change::Declare { app, .. } => (Kind::Declare, App(app), Row::Own),
+        Change::SetInvalid { app, .. } => (Kind::SetInvalid, App(app), Row::Own),
+        Change::Undeclare { app } => (Kind::Undeclare, App(app), Row::Own),
+        Change::RemoveApp { app } => (Kind::RemoveApp, App(app), Row::Own),
+        Change::SetSuspension { app, .. } => (Kind::SetSuspension, App(app), Row::Own),
+        Change::AddRelease(r) => (Kind::AddRelease, App(&r.app), Row::Id(r.id.0)),
+        Change::SetReleaseState { app, release, .. } => {
+            (Kind::SetReleaseState, App(app), Row::Id(release.0))
+        }
+        Change::PinImage { app, release, .. } => (Kind::PinImage, App(app), Row::Id(release.0)),
+        Change::ForgetRelease { app, release } => {
+            (Kind::ForgetRelease, App(app), Row::Id(release.0))
+        }
+        Change::SetTarget { app, .. } => (Kind::SetTarget, App(app), Row::Own),
+        Change::Quarantine { app, rejection } => {
+            (Kind::Quarantine, App(app), Row::Text(&rejection.digest.0))
+        }
+        Change::Unquarantine { app, digest } => {
+            (Kind::Unquarantine, App(app), Row::Text(&digest.0))
+        }
+        // It also writes which rollout is the app's last.
+        Change::PutRollout(r) => (Kind::PutRollout, App(&r.app), Row::Own),
+        Change::AddInstance(i) => (Kind::AddInstance, App(&i.app), Row::Id(i.id.0)),
+        Change::SetGoal { app, instance, .. } => (Kind::SetGoal, App(app), Row::Id(instance.0)),
+        Change::SetRequests { app, instance, .. } => {
+            (Kind::SetRequests, App(app), Row::Id(instance.0))
+        }
+        Change::SetHome { app, slot, .. } => (Kind::SetHome, App(app), Row::Slot(*slot)),
+        Change::Observe { app, instance, .. } => (Kind::Observe, App(app), Row::Id(instance.0)),
+        Change::ForgetInstance { app, instance } => {
+            (Kind::ForgetInstance, App(app), Row::Id(instance.0))
+        }
+        Change::PutNode(n) => (Kind::PutNode, Node(&n.name), Row::Own),
+        Change::SetLiveness { node, .. } => (Kind::SetLiveness, Node(node), Row::Own),
+        Change::SetScheduling { node, .. } => (Kind::SetScheduling, Node(node), Row::Own),
+        Change::SetImage { node, image, state } => match state {
+            Some(_) => (Kind::PutImage, Node(node), Row::Text(image)),
+            None => (Kind::DropImage, Node(node), Row::Text(image)),
+        },
+        Change::RemoveNode { node } => (Kind::RemoveNode, Node(node), Row::Own),
+    }
+}
+
+/// Batches in the order in which they must be written.
+pub(super) fn schedule(changes: &[Change]) -> Vec<Batch<'_>> {
+    let mut batches: Vec<Batch> = Vec::new();
+    let mut of_kind: HashMap<Kind, Vec<usize>> = HashMap::new();
+    let mut last: HashMap<Owner, (usize, HashSet<Row>)> = HashMap::new();
+    for change in changes {
+        let (kind, owner, row) = place_of(change);
+        let indexes = of_kind.entry(kind).or_default();
+        let first = match last.get(&owner) {
+            None => 0,
+            Some((at, rows)) if batches[*at].kind == kind && !rows.contains(&row) => *at,
+            Some((at, _)) => at + 1,
+        };
+        let at = match indexes.get(indexes.partition_point(|&i| i < first)) {
+            Some(&at) => at,
+            None => {
+                let at = batches.len();
+                indexes.push(at);
+                batches.push(Batch {
+                    kind,
+                    changes: Vec::new(),
+                });
+                at
+            }
+        };
+        batches[at].changes.push(change);
+        let (last_at, rows) = last.entry(owner).or_insert_with(|| (at, HashSet::new()));
+        if *last_at != at {
+            *last_at = at;
+            rows.clear();
+        }
+        rows.insert(row);
+    }
+    batches
+}
+
+/// By how much the version of each app grows; apps that are removed at the end are left
+/// out. `SetInvalid` is not counted: it alone may name an app that is not there, and
+/// moves the version itself.
+pub(super) fn version_steps(changes: &[Change]) -> HashMap<&AppKey, i64> {
+    let mut steps: HashMap<&AppKey, i64> = HashMap::new();
+    for change in changes {
+        match change {
+            Change::SetInvalid { .. } => {}
+            Change::RemoveApp { app } => {
+                steps.remove(app);
+            }
+            other => {
+                if let Some(app) = other.app() {
+                    *steps.entry(app).or_default() += 1;
+                }
+            }
+        }
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Goal, InstanceId, ReleaseId, Timestamp};
+
+    fn app(n: u128) -> AppKey {
+        format!("p/a{n}").parse().unwrap()
+    }
+    fn target(a: u128) -> Change {
+        Change::SetTarget {
+            app: app(a),
+            release: ReleaseId(Uuid::from_u128(1)),
+        }
+    }
+    fn goal(a: u128, instance: u128) -> Change {
+        Change::SetGoal {
+            app: app(a),
+            instance: InstanceId(Uuid::from_u128(instance)),
+            goal: Goal::Stop {
+                at: Timestamp(0),
+                reason: String::new(),
+            },
+        }
+    }
+    fn shape(changes: &[Change]) -> Vec<(Kind, usize)> {
+        schedule(changes)
+            .iter()
+            .map(|b| (b.kind, b.changes.len()))
+            .collect()
+    }
+
+    #[test]
+    fn a_pattern_repeated_per_app_needs_one_batch_per_kind() {
+        let changes: Vec<Change> = (0..100)
+            .flat_map(|n| [target(n), goal(n, 2 * n), goal(n, 2 * n + 1)])
+            .collect();
+        assert_eq!(
+            shape(&changes),
+            [(Kind::SetTarget, 100), (Kind::SetGoal, 200)]
+        );
+    }
+
+    #[test]
+    fn one_row_twice_needs_two_batches() {
+        assert_eq!(
+            shape(&[goal(1, 7), goal(1, 7), goal(2, 8)]),
+            [(Kind::SetGoal, 2), (Kind::SetGoal, 1)]
+        );
+    }
+
+    #[test]
+    fn order_within_an_app_is_kept() {
+        let remove = |a| Change::RemoveApp { app: app(a) };
+        let changes = [target(1), goal(1, 1), target(1), remove(2), target(2)];
+        for batches in [schedule(&changes)] {
+            let order: Vec<&Change> = batches
+                .iter()
+                .flat_map(|b| b.changes.iter().copied())
+                .collect();
+            for a in [1, 2] {
+                let of = |list: Vec<&Change>| -> Vec<Change> {
+                    list.into_iter()
+                        .filter(|c| c.app() == Some(&app(a)))
+                        .cloned()
+                        .collect()
+                };
+                assert_eq!(of(order.clone()), of(changes.iter().collect()));
+            }
+        }
+    }
+
+    #[test]
+    fn versions_start_again_after_a_removal() {
+        let changes = [
+            target(1),
+            Change::RemoveApp { app: app(1) },
+            target(1),
+            target(1),
+            target(2),
+            Change::RemoveApp { app: app(2) },
+        ];
+        let (first, second) = (app(1), app(2));
+        let steps = version_steps(&changes);
+        assert_eq!(steps.get(&first), Some(&2));
+        assert_eq!(steps.get(&second), None);
+    }
+}
