@@ -8,6 +8,9 @@
 
 #[macro_use]
 mod rules;
+#[path = "../support/engine.rs"]
+mod engine;
 mod harness;
 
+mod docker;
 mod fake;

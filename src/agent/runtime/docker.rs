@@ -28,6 +28,7 @@ mod image;
 pub mod labels;
 mod logs;
 mod memory;
+mod program;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
@@ -92,6 +93,7 @@ struct Inner {
     config: DockerConfig,
     engine: Engine,
     memory: Memory,
+    programs: program::Seen,
 }
 
 impl Docker {
@@ -101,6 +103,7 @@ impl Docker {
             inner: Arc::new(Inner {
                 engine: Engine::new(&config.socket),
                 memory: Memory::default(),
+                programs: program::Seen::default(),
                 config,
             }),
         }
@@ -343,6 +346,7 @@ impl Inner {
             },
         };
         self.copy_files(instance, &container).await?;
+        self.check_program(instance, &container).await?;
         self.memory.files_complete(instance.id, &container);
         self.memory.limits(instance.id, instance.run.limits);
         Ok(())

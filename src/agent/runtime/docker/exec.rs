@@ -19,9 +19,6 @@ use crate::model::{FailureKind, InstanceId};
 /// Bytes of output that are kept: a probe's answer, not a log.
 const OUTPUT_BYTES: usize = 4096;
 
-/// What `timeout(1)` answers for a command that had to be killed.
-const TIMED_OUT: i32 = 124;
-
 /// The end of the stream comes a moment before the Engine has the exit code.
 const EXIT_CODE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -58,18 +55,14 @@ impl Inner {
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 self.kill_exec(&exec).await;
-                let mut output = text(&output);
-                if !output.is_empty() {
-                    output.push('\n');
-                }
-                output.push_str(&format!(
-                    "killed: it had not ended after {} ms",
-                    timeout.as_millis()
-                ));
-                Ok(ExecResult {
-                    code: TIMED_OUT,
-                    output,
-                })
+                Err(Error::new(
+                    FailureKind::StartFailed,
+                    format!(
+                        "it had not ended after {} ms and was killed; so far it said {:?}",
+                        timeout.as_millis(),
+                        text(&output),
+                    ),
+                ))
             }
         }
     }
