@@ -5,129 +5,149 @@
 //! commit to the store under the leader's epoch, apply the same changes in
 //! memory, wake whoever looks at them. What is decided lives in `plan`; here is
 //! only the doing of it.
+//!
+//! Invariants: a controller acts only while it surely leads, by its own
+//! monotonic clock. The leader's loops live exactly as long as the leadership.
+//! Nothing that matters lives in memory only: a new leader goes on from Postgres.
+//!
+//! Deliberately absent: HTTP (`http`), rules (`plan`), SQL (`store`), Git (`git`).
 
+mod agents;
+mod dispatch;
 mod error;
-mod seam;
+mod image;
+mod leadership;
+mod logs;
+mod observe;
+mod reconcile;
+mod retention;
+mod sync;
+mod touched;
+mod transact;
+mod types;
 
-use std::sync::Arc;
+#[cfg(test)]
+mod tests;
 
-use futures_util::stream::BoxStream;
-use tokio::sync::{broadcast, mpsc};
-use uuid::Uuid;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use error::{BoxError, Error};
-pub use seam::{AppReport, Decision, IdSource, Refusal};
+pub use types::{Committed, LogLine, LogQuery, Options, Role, Status, SyncStatus};
 
-use crate::api::agent::{Report, ToAgent};
-use crate::model::{
-    AppKey, Event, Generation, InstanceId, NodeName, Snapshot, SourceName, SyncOutcome, Timestamp,
-};
+pub use crate::plan::{AppReport, Decision, IdSource, Refusal};
+
+use crate::clock;
+use crate::git::Mirrors;
+use crate::model::{AppKey, Event, Snapshot};
+use crate::store::Store;
+use image::Image;
+use touched::{Marks, Touched};
+use transact::Writer;
+
+/// Events that a slow listener may lag behind before it loses some.
+const EVENT_BACKLOG: usize = 4096;
 
 /// Reaches the running controller; cheap to clone.
 #[derive(Clone)]
 pub struct Handle(Arc<Inner>);
 
 struct Inner {
-    cluster: String,
+    options: Options,
+    store: Store,
+    mirrors: Mirrors,
+    image: Image,
+    writer: Arc<tokio::sync::Mutex<Writer>>,
     events: broadcast::Sender<Arc<Event>>,
+    /// What the planner has to look at.
+    marks: Mutex<Marks>,
+    marked: Notify,
+    sources_changed: Notify,
+    syncs: Mutex<sync::Tasks>,
+    agents: Mutex<agents::Agents>,
+    streams: Mutex<logs::Streams>,
+    reports: Mutex<BTreeMap<AppKey, Arc<AppReport>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
-/// What this controller is at the moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Status {
-    pub role: Role,
-    /// URL of the leader, also when it is this one; `None`: nobody leads.
-    pub leader: Option<String>,
-    /// The last thing asked of the database was answered.
-    pub database: bool,
-    /// The image in memory is loaded: reads can be answered.
-    pub loaded: bool,
-    pub generation: Generation,
+/// No holder of these locks leaves the data half changed when it panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Status {
-    /// Meaning of `/readyz`.
-    pub fn is_ready(&self) -> bool {
-        self.database && self.loaded
+/// Starts the controller: it seeks leadership and acts while it has it, until `stop`.
+/// [`Handle::stopped`] tells when everything has ended.
+pub fn start(store: Store, mirrors: Mirrors, options: Options, stop: CancellationToken) -> Handle {
+    let seed = clock::uuid().as_u64_pair().0;
+    let inner = Inner {
+        options,
+        store,
+        mirrors,
+        image: Image::default(),
+        writer: Arc::new(tokio::sync::Mutex::new(Writer::new(seed))),
+        events: broadcast::channel(EVENT_BACKLOG).0,
+        marks: Mutex::default(),
+        marked: Notify::new(),
+        sources_changed: Notify::new(),
+        syncs: Mutex::default(),
+        agents: Mutex::default(),
+        streams: Mutex::default(),
+        reports: Mutex::default(),
+        tasks: TaskTracker::new(),
+        stop,
+    };
+    let handle = Handle(Arc::new(inner));
+    handle.0.tasks.spawn(leadership::run(handle.clone()));
+    handle.0.tasks.close();
+    handle
+}
+
+impl Inner {
+    fn wake(&self, touched: &Touched) {
+        lock(&self.marks).add(touched);
+        self.marked.notify_one();
+        if touched.sources {
+            self.sources_changed.notify_one();
+        }
+        lock(&self.agents).wake(&touched.dispatch);
     }
-}
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Leader,
-    Follower,
-}
-
-/// How a transaction ended that was done.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Committed {
-    pub generation: Generation,
-    /// With the ids that the store gave them.
-    pub events: Vec<Event>,
-}
-
-/// Live state of a source's sync; newer than what the snapshot says of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SyncStatus {
-    /// A fetch or its evaluation is under way.
-    pub running: bool,
-    pub last_attempt_at: Option<Timestamp>,
-    pub next_attempt_at: Option<Timestamp>,
-    /// Of the last attempt.
-    pub outcome: SyncOutcome,
-    /// Attempts finished since this controller leads.
-    pub attempts: u64,
-}
-
-/// One line of an instance's output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
-    pub instance: InstanceId,
-    pub slot: u32,
-    pub node: NodeName,
-    pub line: String,
-}
-
-/// Which lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogQuery {
-    /// Lines from the end of each instance's output.
-    pub tail: usize,
-    pub follow: bool,
+    fn wake_all(&self) {
+        lock(&self.marks).all = true;
+        self.marked.notify_one();
+        self.sources_changed.notify_one();
+        lock(&self.agents).wake_all();
+    }
 }
 
 impl Handle {
     /// Name of the cluster: labels, commit status context.
     pub fn cluster(&self) -> &str {
-        &self.0.cluster
+        &self.0.options.cluster
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// For what is not kept in memory: events, commits, ended rollouts.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     pub fn status(&self) -> Status {
-        Status {
-            role: Role::Follower,
-            leader: None,
-            database: false,
-            loaded: false,
-            generation: Generation(0),
-        }
+        self.0.image.status()
     }
 
     /// Looks at the image in memory, on leader and follower alike. `look` must be quick:
-    /// writers wait for it.
+    /// writers wait for it. `NotLoaded` until the database was read once.
     pub fn read<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> Result<T, Error> {
-        let _ = look;
-        Err(Error::NotLoaded)
-    }
-
-    /// Decides on the image as it is and makes it so: all of it, or nothing and an error.
-    /// `cause` is one line for the log of commits (`operator: rollback`, `sync: shop`).
-    pub async fn transact(
-        &self,
-        cause: &str,
-        decide: impl FnOnce(&Snapshot, Timestamp, &mut IdSource) -> Result<Decision, Refusal> + Send,
-    ) -> Result<Committed, Error> {
-        let _ = (cause, decide);
-        Err(Error::NotLoaded)
+        self.0.image.read(look)
     }
 
     /// Everything that is committed from now on. A slow reader loses the oldest and is told
@@ -136,50 +156,13 @@ impl Handle {
         self.0.events.subscribe()
     }
 
-    /// Asks for a sync at once; triggers coalesce. Leader only.
-    pub fn trigger_sync(&self, source: &SourceName) -> Result<(), Error> {
-        Err(Error::NoSource(source.clone()))
-    }
-
-    /// `None` on a follower, and until the source's task has started.
-    pub fn sync_status(&self, source: &SourceName) -> Option<SyncStatus> {
-        let _ = source;
-        None
-    }
-
     /// What the last planning run said of the app; `None` on a follower.
     pub fn app_report(&self, app: &AppKey) -> Option<Arc<AppReport>> {
-        let _ = app;
-        None
+        lock(&self.0.reports).get(app).cloned()
     }
 
-    /// A node's agent opens its stream: its desired set at once, then whenever it changes,
-    /// and a ping every heartbeat. A newer stream of the same node ends the older one.
-    pub fn agent_connected(&self, node: NodeName) -> Result<BoxStream<'static, ToAgent>, Error> {
-        Err(Error::NoAgent(node))
-    }
-
-    /// Takes in what a node says.
-    pub async fn report(&self, report: Report) -> Result<(), Error> {
-        let _ = report;
-        Err(Error::NotLoaded)
-    }
-
-    /// Output of an app's instances, or of one of them, as their nodes send it.
-    pub async fn logs(
-        &self,
-        app: &AppKey,
-        instance: Option<InstanceId>,
-        query: LogQuery,
-    ) -> Result<BoxStream<'static, LogLine>, Error> {
-        let _ = (app, instance, query);
-        Err(Error::NotLoaded)
-    }
-
-    /// Where the body of `/agent/streams/{id}` goes, line by line (without line feeds);
-    /// dropping the sender ends it, and a failed send means that the reader has left.
-    pub fn log_sink(&self, id: Uuid) -> Result<mpsc::Sender<String>, Error> {
-        let _ = id;
-        Err(Error::NoStream)
+    /// Returns once every task of the controller has ended; they do after `stop`.
+    pub async fn stopped(&self) {
+        self.0.tasks.wait().await;
     }
 }

@@ -1,0 +1,243 @@
+//! Who acts: seeks the lease, keeps it, and ends all acting before it runs out.
+//!
+//! The lease is a row by the database's clock; the leader itself goes by its
+//! own monotonic clock, counted from before each renewal was sent. So it stops
+//! before another can begin, however long the answer took.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::image::{Leading, Part};
+use super::{Error, Handle, observe, reconcile, retention, sync};
+use crate::model::{Actor, Event, EventKind};
+use crate::plan::Decision;
+use crate::store::{self, Lease};
+
+/// For the leader's loops to end once the leadership has; they only finish what they hold.
+const WIND_DOWN: Duration = Duration::from_secs(5);
+
+/// Part of the lease's life that is kept in reserve for clocks that run apart
+/// and for what is already on its way.
+const RESERVE: u32 = 5;
+
+/// Seeks leadership until the controller is stopped.
+pub(super) async fn run(handle: Handle) {
+    let stop = handle.0.stop.clone();
+    let options = &handle.0.options;
+    while !stop.is_cancelled() {
+        let asked = Instant::now();
+        let answer = handle
+            .0
+            .store
+            .acquire_lease(&options.holder, &options.address, options.lease_ttl)
+            .await;
+        match answer {
+            Ok(Some(lease)) => lead(&handle, lease, asked).await,
+            Ok(None) => follow(&handle).await,
+            Err(error) => {
+                // Told once per outage, not once per attempt.
+                if handle.status().database {
+                    tracing::warn!(error = %chain(&error), "the database does not answer; nothing is decided until it does");
+                } else {
+                    tracing::debug!(error = %chain(&error), "the database does not answer");
+                }
+                handle.0.image.database(false);
+                set_follower(&handle, None);
+            }
+        }
+        tokio::select! {
+            _ = stop.cancelled() => {}
+            _ = sleep(options.follow_interval) => {}
+        }
+    }
+}
+
+/// One look as a follower: who leads, and what is the state.
+async fn follow(handle: &Handle) {
+    let leader = match handle.0.store.current_lease().await {
+        Ok(lease) => lease.map(|l| l.address),
+        Err(error) => {
+            tracing::debug!(error = %chain(&error), "the lease cannot be read");
+            handle.0.image.database(false);
+            return;
+        }
+    };
+    set_follower(handle, leader);
+    if let Err(error) = handle.refresh().await {
+        tracing::debug!(error = %chain(&error), "the state cannot be read");
+    }
+}
+
+fn set_follower(handle: &Handle, leader: Option<String>) {
+    handle.0.image.state_mut().part = Part::Follower { leader };
+}
+
+impl Handle {
+    /// Reads the state anew, if it has moved, for a follower's readers.
+    async fn refresh(&self) -> Result<(), Error> {
+        let _writer = self.0.writer.lock().await;
+        let unavailable = |e: store::Error| Error::Unavailable(Box::new(e));
+        let snapshot = self.0.store.load().await.map_err(unavailable)?;
+        self.0.image.state_mut().snapshot = Some(snapshot);
+        Ok(())
+    }
+}
+
+fn deadline(asked: Instant, lease: &Lease) -> Instant {
+    asked + lease.expires_in.saturating_sub(lease.expires_in / RESERVE)
+}
+
+/// A whole leadership, from the lease's acquisition to its end.
+async fn lead(handle: &Handle, lease: Lease, asked: Instant) {
+    let term = handle.0.stop.child_token();
+    let mut leading = Leading {
+        epoch: lease.epoch,
+        since: Instant::now(),
+        deadline: deadline(asked, &lease),
+        term: term.clone(),
+        address: handle.0.options.address.clone(),
+    };
+    let loops = TaskTracker::new();
+    // The state is read while the lease is being kept: reading may take longer than it lasts.
+    let begin = async {
+        match handle.0.store.load().await {
+            Ok(snapshot) => Some(snapshot),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "the cluster state cannot be read; not leading");
+                None
+            }
+        }
+    };
+    tokio::pin!(begin);
+    let loaded = tokio::select! {
+        loaded = &mut begin => loaded,
+        _ = keep(handle, &mut leading) => None,
+    };
+    if let Some(snapshot) = loaded {
+        leading.since = Instant::now();
+        tracing::info!(
+            epoch = leading.epoch.0,
+            generation = snapshot.generation.0,
+            apps = snapshot.apps.len(),
+            nodes = snapshot.nodes.len(),
+            "leading"
+        );
+        handle.lead(leading.clone(), snapshot).await;
+        spawn_loops(handle, &term, &loops);
+        keep(handle, &mut leading).await;
+    }
+    // First nobody acts any more, then they are asked to end.
+    set_follower(handle, None);
+    term.cancel();
+    loops.close();
+    if timeout(WIND_DOWN, loops.wait()).await.is_err() {
+        tracing::warn!("a task of the ended leadership is still busy");
+    }
+    tracing::info!(epoch = leading.epoch.0, "no longer leading");
+    if handle.0.stop.is_cancelled() {
+        let released = handle.0.store.release_lease(leading.epoch);
+        match timeout(WIND_DOWN, released).await {
+            Ok(Ok(())) | Ok(Err(store::Error::StaleEpoch { .. })) => {}
+            Ok(Err(error)) => {
+                tracing::info!(error = %chain(&error), "the lease could not be given up; it runs out by itself");
+            }
+            Err(_) => tracing::info!("the lease could not be given up; it runs out by itself"),
+        }
+    }
+}
+
+fn spawn_loops(handle: &Handle, term: &CancellationToken, loops: &TaskTracker) {
+    loops.spawn(announce(handle.clone()));
+    loops.spawn(reconcile::run(handle.clone(), term.clone()));
+    loops.spawn(sync::run(handle.clone(), term.clone()));
+    loops.spawn(observe::watch_liveness(handle.clone(), term.clone()));
+    loops.spawn(retention::run(handle.clone(), term.clone()));
+}
+
+/// Renews the lease; returns once the leadership is over or is to end.
+async fn keep(handle: &Handle, leading: &mut Leading) {
+    let options = &handle.0.options;
+    let pause = options.lease_ttl / 4;
+    let mut next = Instant::now() + pause;
+    loop {
+        tokio::select! {
+            _ = leading.term.cancelled() => return,
+            _ = tokio::time::sleep_until(next.min(leading.deadline)) => {}
+        }
+        if Instant::now() >= leading.deadline {
+            tracing::warn!(
+                epoch = leading.epoch.0,
+                "the lease could not be renewed in time, stepping down"
+            );
+            return;
+        }
+        let asked = Instant::now();
+        let renewal = handle.0.store.renew_lease(leading.epoch, options.lease_ttl);
+        match tokio::time::timeout_at(leading.deadline, renewal).await {
+            Ok(Ok(lease)) => {
+                leading.deadline = deadline(asked, &lease);
+                next = asked + pause;
+                handle.0.image.database(true);
+                let mut state = handle.0.image.state_mut();
+                if let Part::Leader(current) = &mut state.part {
+                    current.deadline = leading.deadline;
+                }
+            }
+            Ok(Err(error @ store::Error::StaleEpoch { .. })) => {
+                tracing::warn!(%error, "another controller leads, stepping down");
+                return;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(error = %chain(&error), "the lease could not be renewed, trying again");
+                handle.0.image.database(false);
+                next = Instant::now() + pause / 4;
+            }
+            // The deadline: told at the top of the loop.
+            Err(_) => handle.0.image.database(false),
+        }
+    }
+}
+
+async fn announce(handle: Handle) {
+    let told = handle
+        .transact("leadership", |_, now, _| {
+            let message = match handle.0.image.leading() {
+                Ok(leading) => format!(
+                    "{} leads since now, in epoch {}",
+                    handle.0.options.holder, leading.epoch.0
+                ),
+                Err(_) => return Ok(Decision::default()),
+            };
+            Ok(Decision {
+                changes: Vec::new(),
+                events: vec![Event::new(
+                    now,
+                    Actor::Controller,
+                    EventKind::LeaderElected,
+                    message,
+                )],
+            })
+        })
+        .await;
+    if let Err(error) = told {
+        tracing::debug!(error = %chain(&error), "the leadership could not be announced");
+    }
+}
+
+/// An error with all its causes, on one line.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,184 @@
+//! What nodes say, and their silence. What it means is decided in
+//! `plan::observe`; a report that brings nothing new costs no transaction.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::agents::Order;
+use super::image::Leading;
+use super::leadership::chain;
+use super::{Error, Handle, Refusal, lock};
+use crate::api::agent::Report;
+use crate::clock;
+use crate::model::{NodeName, Timestamp};
+use crate::plan::Decision;
+use crate::plan::observe::{NodeReport, SeenInstance, SeenNote, plan_liveness, plan_report};
+
+/// Between two looks at who is silent.
+const LIVENESS_TICK: Duration = Duration::from_secs(1);
+
+/// A tick that comes this late means that this process stood still: it was
+/// deaf, the nodes were not silent.
+const STOOD_STILL: Duration = Duration::from_secs(5);
+
+impl Handle {
+    /// Takes in what a node says. A late report changes nothing. `Refused`: another
+    /// process reports under this node's name. Other errors: say it again.
+    pub async fn report(&self, report: Report) -> Result<(), Error> {
+        let leading = self.0.image.leading()?;
+        let (session, sequence) = (report.session, report.sequence);
+        let (node, report) = (report.node.clone(), seen(report));
+        let order = lock(&self.0.agents).order(leading.epoch, &node, session, sequence);
+        match order {
+            Order::Next => {}
+            Order::Late => {
+                lock(&self.0.agents).alive(&node);
+                return Ok(());
+            }
+            Order::Predecessor => return Err(displaced(&node)),
+        }
+        let news = self.read(|s| plan_report(clock::now(), s, &report))?;
+        let agents = &self.0.agents;
+        if news.changes.is_empty() && news.events.is_empty() {
+            lock(agents).heard(leading.epoch, &node, session, sequence);
+            return Ok(());
+        }
+        let taken = self
+            .transact(&format!("report of {node}"), |snapshot, now, _| {
+                // Reports wait here for their turn: look again which is the newest.
+                let mut agents = lock(agents);
+                match agents.order(leading.epoch, &node, session, sequence) {
+                    Order::Next => {
+                        agents.heard(leading.epoch, &node, session, sequence);
+                        Ok(plan_report(now, snapshot, &report))
+                    }
+                    Order::Late | Order::Predecessor => Ok(Decision::default()),
+                }
+            })
+            .await;
+        if let Err(error) = taken {
+            // So that it may be said again.
+            lock(agents).unheard(&node, session, sequence);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Last sign of life of a node by this controller's clock; `None`: none in this
+    /// leadership, or this controller does not lead.
+    pub fn last_heard(&self, node: &NodeName) -> Option<Timestamp> {
+        let leading = self.0.image.leading().ok()?;
+        let agents = lock(&self.0.agents);
+        let (_, at) = agents.last_heard(leading.epoch).find(|(n, _)| *n == node)?;
+        Some(clock::now() - at.elapsed())
+    }
+}
+
+fn displaced(node: &NodeName) -> Error {
+    Error::Refused(Refusal::Conflict(format!(
+        "another agent reports as node {node} now; if that is another host, give each its own --node-name"
+    )))
+}
+
+fn seen(report: Report) -> NodeReport {
+    NodeReport {
+        node: report.node,
+        facts: report.facts,
+        instances: report
+            .instances
+            .into_iter()
+            .map(|i| SeenInstance {
+                id: i.id,
+                phase: i.phase,
+                ready_ms: i.ready_ms,
+                running_ms: i.running_ms,
+                exits: i.exits,
+                restarts: i.restarts,
+                container_id: i.container_id,
+                ports: i.ports,
+                last_exit: i.last_exit,
+                last_probe: i.last_probe,
+                failure: i.failure,
+                log_tail: i.log_tail,
+            })
+            .collect(),
+        images: report.images,
+        notes: report
+            .notes
+            .into_iter()
+            .map(|n| SeenNote {
+                instance: n.instance,
+                kind: n.kind,
+                message: n.message,
+                age_ms: n.age_ms,
+            })
+            .collect(),
+    }
+}
+
+/// Notices nodes that fall silent. Silence counts from when this leader began to
+/// listen, so a change of leaders or a pause of this process condemns nobody.
+pub(super) async fn watch_liveness(handle: Handle, term: CancellationToken) {
+    let Ok(leading) = handle.0.image.leading() else {
+        return;
+    };
+    let mut listening_since = leading.since;
+    let mut tick = interval(LIVENESS_TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = Instant::now();
+    loop {
+        tokio::select! {
+            _ = term.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        if last.elapsed() > STOOD_STILL {
+            tracing::warn!(
+                seconds = last.elapsed().as_secs(),
+                "this process stood still; listening to all nodes anew"
+            );
+            listening_since = Instant::now();
+        }
+        last = Instant::now();
+        lock(&handle.0.streams).expire();
+        if let Err(error) = judge_silence(&handle, &leading, listening_since).await {
+            tracing::debug!(error = %chain(&error), "the nodes' silence could not be recorded");
+        }
+    }
+}
+
+async fn judge_silence(
+    handle: &Handle,
+    leading: &Leading,
+    listening_since: Instant,
+) -> Result<(), Error> {
+    let heard: BTreeMap<NodeName, Instant> = lock(&handle.0.agents)
+        .last_heard(leading.epoch)
+        .map(|(node, at)| (node.clone(), at.max(listening_since)))
+        .collect();
+    let settings = &handle.0.options.settings;
+    // Ages are monotonic; as times they are right whatever the wall clock did.
+    let decide = |snapshot: &_, now: Timestamp| {
+        let heard = heard
+            .iter()
+            .map(|(node, at)| (node.clone(), now - at.elapsed()))
+            .collect();
+        plan_liveness(
+            now,
+            snapshot,
+            &heard,
+            now - listening_since.elapsed(),
+            settings,
+        )
+    };
+    let news = handle.read(|s| decide(s, clock::now()))?;
+    if news.changes.is_empty() {
+        return Ok(());
+    }
+    handle
+        .transact("liveness", |snapshot, now, _| Ok(decide(snapshot, now)))
+        .await?;
+    Ok(())
+}

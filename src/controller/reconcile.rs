@@ -1,0 +1,324 @@
+//! Plans what was marked, at once, and what is due, in time.
+//!
+//! Invariants: what could not be carried out stays marked. An app that the
+//! planner cannot handle does not keep the others from being planned. In debug
+//! builds a plan that breaks an invariant is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::leadership::chain;
+use super::{Error, Handle, lock};
+use crate::clock;
+use crate::model::{AppKey, Snapshot, Timestamp};
+use crate::plan::report::Waiting;
+use crate::plan::{self, AppReport, Decision, IdSource, Plan, PlanInput, Refusal, Scope, Settings};
+
+/// Apps planned in one transaction: bounds its size, and how long others wait for theirs.
+const BATCH: usize = 256;
+
+/// Everything is looked at this often even if nothing asks for it.
+const SAFETY_NET: Duration = Duration::from_secs(120);
+
+/// Least time to the next look that an app asks for by time alone.
+const SHORTEST_TIMER: Duration = Duration::from_millis(20);
+
+/// Longest sleep, so that a wall clock that is set shifts no timer by more.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+/// First pause after the database did not take a plan; doubles up to [`RETRY_MAX`].
+const RETRY: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Until an app that the planner failed on is tried again, unless it changes.
+const AFTER_PLANNER_ERROR: Duration = Duration::from_secs(30);
+
+#[derive(Default)]
+struct Timers {
+    due: BTreeSet<(Timestamp, AppKey)>,
+    of: BTreeMap<AppKey, Timestamp>,
+}
+
+impl Timers {
+    fn set(&mut self, app: &AppKey, at: Option<Timestamp>) {
+        if let Some(old) = self.of.remove(app) {
+            self.due.remove(&(old, app.clone()));
+        }
+        if let Some(at) = at {
+            self.of.insert(app.clone(), at);
+            self.due.insert((at, app.clone()));
+        }
+    }
+
+    fn take_due(&mut self, now: Timestamp) -> BTreeSet<AppKey> {
+        let mut apps = BTreeSet::new();
+        while let Some((at, _)) = self.due.first()
+            && *at <= now
+            && let Some((_, app)) = self.due.pop_first()
+        {
+            self.of.remove(&app);
+            apps.insert(app);
+        }
+        apps
+    }
+
+    fn next(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+}
+
+/// How one batch ended.
+enum Outcome {
+    Done,
+    /// The planner or the store cannot cope with something in it.
+    Bad(String),
+    /// Nothing can be done at present.
+    Later(Error),
+}
+
+struct Reconciler {
+    handle: Handle,
+    timers: Timers,
+    /// Apps that look for a place.
+    blocked: BTreeSet<AppKey>,
+}
+
+pub(super) async fn run(handle: Handle, term: CancellationToken) {
+    lock(&handle.0.marks).all = true;
+    lock(&handle.0.reports).clear();
+    let mut reconciler = Reconciler {
+        handle,
+        timers: Timers::default(),
+        blocked: BTreeSet::new(),
+    };
+    let mut safety_net = Instant::now() + SAFETY_NET;
+    let mut retry = RETRY;
+    loop {
+        let apps = tokio::select! {
+            _ = term.cancelled() => return,
+            apps = reconciler.next(safety_net) => apps,
+        };
+        if Instant::now() >= safety_net {
+            safety_net = Instant::now() + SAFETY_NET;
+        }
+        match reconciler.plan_all(apps).await {
+            Ok(()) => retry = RETRY,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "plans cannot be carried out at present, trying again");
+                tokio::select! {
+                    _ = term.cancelled() => return,
+                    _ = sleep(retry) => retry = (retry * 2).min(RETRY_MAX),
+                }
+            }
+        }
+    }
+}
+
+impl Reconciler {
+    /// Waits until something is to be planned.
+    async fn next(&mut self, safety_net: Instant) -> BTreeSet<AppKey> {
+        loop {
+            let mut marks = std::mem::take(&mut *lock(&self.handle.0.marks));
+            marks.all |= Instant::now() >= safety_net;
+            let due = self.timers.take_due(clock::now());
+            if !marks.is_empty() || !due.is_empty() {
+                marks.apps.extend(due);
+                let resolved = self
+                    .handle
+                    .read(|s| marks.clone().resolve(s, &self.blocked));
+                match resolved {
+                    Ok(apps) => {
+                        self.forget_removed(&marks.apps);
+                        if !apps.is_empty() {
+                            return apps;
+                        }
+                    }
+                    Err(_) => lock(&self.handle.0.marks).all = true,
+                }
+            }
+            let mut until = safety_net.min(Instant::now() + LONGEST_SLEEP);
+            if let Some(at) = self.timers.next() {
+                let wait = at.since(clock::now()).max(Duration::from_millis(1));
+                until = until.min(Instant::now() + wait);
+            }
+            tokio::select! {
+                _ = self.handle.0.marked.notified() => {}
+                _ = sleep_until(until) => {}
+            }
+        }
+    }
+
+    fn forget_removed(&mut self, apps: &BTreeSet<AppKey>) {
+        for app in apps {
+            let exists = self.handle.read(|s| s.apps.contains_key(app));
+            if matches!(exists, Ok(false)) {
+                self.timers.set(app, None);
+                self.blocked.remove(app);
+                lock(&self.handle.0.reports).remove(app);
+            }
+        }
+    }
+
+    /// On an error what is left is marked again.
+    async fn plan_all(&mut self, mut left: BTreeSet<AppKey>) -> Result<(), Error> {
+        while !left.is_empty() {
+            let batch: BTreeSet<AppKey> = left.iter().take(BATCH).cloned().collect();
+            if let Err(error) = self.plan_batch(&batch).await {
+                lock(&self.handle.0.marks).apps.extend(left);
+                return Err(error);
+            }
+            left.retain(|app| !batch.contains(app));
+        }
+        Ok(())
+    }
+
+    async fn plan_batch(&mut self, batch: &BTreeSet<AppKey>) -> Result<(), Error> {
+        match self.attempt(batch).await {
+            Outcome::Done => return Ok(()),
+            Outcome::Later(error) => return Err(error),
+            Outcome::Bad(why) if batch.len() > 1 => {
+                tracing::error!(
+                    apps = batch.len(),
+                    why,
+                    "a plan of several apps failed, planning each alone"
+                );
+            }
+            Outcome::Bad(why) => {
+                self.condemn(batch, &why);
+                return Ok(());
+            }
+        }
+        for app in batch {
+            let single = BTreeSet::from([app.clone()]);
+            match self.attempt(&single).await {
+                Outcome::Done => {}
+                Outcome::Later(error) => return Err(error),
+                Outcome::Bad(why) => self.condemn(&single, &why),
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the apps as they are, says so, and tries again after a while.
+    fn condemn(&mut self, apps: &BTreeSet<AppKey>, why: &str) {
+        let until = clock::now() + AFTER_PLANNER_ERROR;
+        for app in apps {
+            tracing::error!(%app, why, "this app cannot be planned and stays as it is; please report this");
+            self.timers.set(app, Some(until));
+            let report = AppReport {
+                waiting: vec![Waiting {
+                    what: format!("planning failed, this is a bug of Evenkeel: {why}"),
+                    until: Some(until),
+                }],
+                ..AppReport::default()
+            };
+            lock(&self.handle.0.reports).insert(app.clone(), Arc::new(report));
+        }
+    }
+
+    async fn attempt(&mut self, apps: &BTreeSet<AppKey>) -> Outcome {
+        let settings = self.handle.0.options.settings;
+        let mut planned: Result<Plan, String> = Ok(Plan::default());
+        let cause = match apps.first() {
+            Some(app) if apps.len() == 1 => format!("plan {app}"),
+            Some(_) | None => format!("plan {} apps", apps.len()),
+        };
+        let result = self
+            .handle
+            .transact(&cause, |snapshot, now, ids| {
+                planned = plan_checked(snapshot, now, apps, &settings, ids);
+                Ok::<_, Refusal>(match &mut planned {
+                    Ok(plan) => Decision {
+                        changes: std::mem::take(&mut plan.changes),
+                        events: std::mem::take(&mut plan.events),
+                    },
+                    Err(_) => Decision::default(),
+                })
+            })
+            .await;
+        match (result, planned) {
+            (Err(Error::Internal(error)), _) => Outcome::Bad(chain(&*error)),
+            (Err(error), _) => Outcome::Later(error),
+            (Ok(_), Err(why)) => Outcome::Bad(why),
+            (Ok(_), Ok(plan)) => {
+                self.keep(apps, plan);
+                Outcome::Done
+            }
+        }
+    }
+
+    /// Keeps what the plan said of each app until the next one.
+    fn keep(&mut self, apps: &BTreeSet<AppKey>, mut plan: Plan) {
+        let earliest = clock::now() + SHORTEST_TIMER;
+        for app in apps {
+            let wake_at = plan.wake_at.get(app).map(|at| (*at).max(earliest));
+            self.timers.set(app, wake_at);
+            let report = plan.report.apps.remove(app).unwrap_or_default();
+            if report.funnel.is_some() {
+                self.blocked.insert(app.clone());
+            } else {
+                self.blocked.remove(app);
+            }
+            lock(&self.handle.0.reports).insert(app.clone(), Arc::new(report));
+        }
+    }
+}
+
+/// Plans, or says what is wrong with the planner.
+fn plan_checked(
+    snapshot: &Snapshot,
+    now: Timestamp,
+    apps: &BTreeSet<AppKey>,
+    settings: &Settings,
+    ids: &mut IdSource,
+) -> Result<Plan, String> {
+    let input = PlanInput {
+        now,
+        snapshot,
+        scope: Scope::Apps(apps),
+        settings,
+    };
+    let plan = catch_unwind(AssertUnwindSafe(|| plan::plan(&input, ids)))
+        .map_err(|panic| format!("the planner panicked: {}", panic_text(&*panic)))?;
+    if cfg!(debug_assertions) {
+        let violations = plan::check(snapshot, &plan);
+        if let Some(first) = violations.first() {
+            return Err(format!(
+                "the plan breaks {} invariant(s), the first: {}",
+                violations.len(),
+                first.0
+            ));
+        }
+    }
+    Ok(plan)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("(no message)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_is_replaced_not_added() {
+        let app: AppKey = "default/web".parse().unwrap();
+        let mut timers = Timers::default();
+        timers.set(&app, Some(Timestamp(10)));
+        timers.set(&app, Some(Timestamp(30)));
+        assert!(timers.take_due(Timestamp(20)).is_empty());
+        assert_eq!(timers.next(), Some(Timestamp(30)));
+        assert_eq!(timers.take_due(Timestamp(30)), BTreeSet::from([app]));
+        assert_eq!(timers.next(), None);
+    }
+}

@@ -1,0 +1,1 @@
+//! The controller on a real database, with agents made of messages.

@@ -1,0 +1,195 @@
+//! The one way the state moves: decide, commit, apply, wake.
+//!
+//! Invariants: the image in memory is what Postgres holds, or it is marked as
+//! doubtful and read anew before the next decision. Decisions follow each
+//! other; none is made on a state that another is about to change. A caller
+//! that goes away does not interrupt a commit that has begun.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::image::{Leading, Part};
+use super::touched::touched;
+use super::{Committed, Decision, Error, Handle, IdSource, Refusal};
+use crate::clock;
+use crate::model::{Generation, Snapshot, Timestamp};
+use crate::store;
+
+/// What only the one who decides may use.
+pub(super) struct Writer {
+    ids: IdSource,
+    /// The image may differ from the database: read it before deciding.
+    doubt: bool,
+}
+
+impl Writer {
+    pub fn new(seed: u64) -> Writer {
+        Writer {
+            ids: IdSource::new(seed),
+            doubt: false,
+        }
+    }
+}
+
+impl Handle {
+    /// Decides on the image as it is and makes it so: all of it, or nothing and an error.
+    /// `cause` is one line for the log of commits (`operator: rollback`, `sync shop`).
+    ///
+    /// Errors: `NotLeader`, `NotLoaded`, `Refused`, `Unavailable`, `Internal`, `Stopping`
+    /// changed nothing; after `OutcomeUnknown` look before trying again.
+    pub async fn transact(
+        &self,
+        cause: &str,
+        decide: impl FnOnce(&Snapshot, Timestamp, &mut IdSource) -> Result<Decision, Refusal> + Send,
+    ) -> Result<Committed, Error> {
+        let mut writer = Arc::clone(&self.0.writer).lock_owned().await;
+        let leading = self.0.image.leading()?;
+        if writer.doubt {
+            self.reload().await?;
+            writer.doubt = false;
+        }
+        let (base, decision) = self.0.image.read(|snapshot| {
+            let decision = decide(snapshot, clock::now(), &mut writer.ids)?;
+            Ok::<_, Refusal>((snapshot.generation, decision))
+        })??;
+        if decision.changes.is_empty() && decision.events.is_empty() {
+            return Ok(Committed {
+                generation: base,
+                events: Vec::new(),
+            });
+        }
+        let handle = self.clone();
+        let cause = cause.to_owned();
+        let commit = self.0.tasks.spawn(async move {
+            handle
+                .commit(writer, leading, base, &cause, &decision)
+                .await
+        });
+        match commit.await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Stopping),
+        }
+    }
+
+    async fn commit(
+        &self,
+        mut writer: OwnedMutexGuard<Writer>,
+        leading: Leading,
+        base: Generation,
+        cause: &str,
+        decision: &Decision,
+    ) -> Result<Committed, Error> {
+        let commit = store::Commit {
+            epoch: leading.epoch,
+            base,
+            cause,
+            changes: &decision.changes,
+            events: &decision.events,
+        };
+        // Until the answer is in, and if this task dies: unknown.
+        writer.doubt = true;
+        let result = self.0.store.commit(commit).await;
+        match result {
+            Ok(committed) => {
+                self.0.image.database(true);
+                match self.apply(decision, committed.generation) {
+                    Ok(()) => writer.doubt = false,
+                    Err(error) => {
+                        tracing::error!(%error, cause, "a stored change does not fit the image; reading it anew");
+                        writer.doubt = self.reload().await.is_err();
+                    }
+                }
+                drop(writer);
+                for event in &committed.events {
+                    // Nobody listening is fine.
+                    let _ = self.0.events.send(Arc::new(event.clone()));
+                }
+                Ok(Committed {
+                    generation: committed.generation,
+                    events: committed.events,
+                })
+            }
+            Err(error) => Err(self.failed(&mut writer, &leading, cause, error).await),
+        }
+    }
+
+    /// Sorts a failed commit by what is known of the stored state now.
+    async fn failed(
+        &self,
+        writer: &mut Writer,
+        leading: &Leading,
+        cause: &str,
+        error: store::Error,
+    ) -> Error {
+        match error {
+            store::Error::StaleEpoch { .. } => {
+                tracing::warn!(%error, cause, epoch = leading.epoch.0, "another controller leads, stepping down");
+                leading.term.cancel();
+                Error::NotLeader { leader: None }
+            }
+            store::Error::Unavailable { .. } | store::Error::Refused { .. } => {
+                writer.doubt = false;
+                self.0.image.database(false);
+                Error::Unavailable(Box::new(error))
+            }
+            store::Error::OutcomeUnknown { .. } => {
+                tracing::warn!(%error, cause, "reading the state anew");
+                self.0.image.database(false);
+                writer.doubt = self.reload().await.is_err();
+                Error::OutcomeUnknown(Box::new(error))
+            }
+            store::Error::StaleGeneration { .. } => {
+                tracing::warn!(%error, cause, "reading the state anew");
+                writer.doubt = self.reload().await.is_err();
+                Error::Unavailable(Box::new(error))
+            }
+            store::Error::Constraint { .. }
+            | store::Error::Diverged { .. }
+            | store::Error::Corrupt { .. }
+            | store::Error::Migration { .. }
+            | store::Error::Unexpected { .. } => {
+                writer.doubt = self.reload().await.is_err();
+                Error::Internal(Box::new(error))
+            }
+        }
+    }
+
+    fn apply(&self, decision: &Decision, generation: Generation) -> Result<(), Error> {
+        let touched = {
+            let mut state = self.0.image.state_mut();
+            let snapshot = state.snapshot.as_mut().ok_or(Error::NotLoaded)?;
+            let touched = touched(snapshot, &decision.changes);
+            snapshot
+                .apply_all(&decision.changes)
+                .map_err(|e| Error::Internal(Box::new(e)))?;
+            snapshot.generation = generation;
+            touched
+        };
+        self.0.wake(&touched);
+        Ok(())
+    }
+
+    /// Replaces the image by what the database holds, and wakes everybody.
+    pub(super) async fn reload(&self) -> Result<(), Error> {
+        let loaded = self.0.store.load().await;
+        self.0.image.database(loaded.is_ok());
+        let snapshot = loaded.map_err(|e| Error::Unavailable(Box::new(e)))?;
+        self.0.image.state_mut().snapshot = Some(snapshot);
+        self.0.wake_all();
+        Ok(())
+    }
+
+    /// Takes up a leadership with a freshly read image.
+    pub(super) async fn lead(&self, leading: Leading, snapshot: Snapshot) {
+        let mut writer = self.0.writer.lock().await;
+        {
+            let mut state = self.0.image.state_mut();
+            state.snapshot = Some(snapshot);
+            state.part = Part::Leader(leading);
+            state.database = true;
+        }
+        writer.doubt = false;
+        self.0.wake_all();
+    }
+}
