@@ -31,6 +31,12 @@ pub(super) struct Attempt {
     pub(super) cancelled: CancellationToken,
     pub(super) allowed: Duration,
     pub(super) deadline: Instant,
+    pub(super) outcome: Outcome,
+}
+
+/// What is noted along the way.
+#[derive(Default)]
+pub(super) struct Outcome {
     /// The first failure with its full meaning; libgit2 only carries a text.
     failure: Mutex<Option<Error>>,
     warnings: Mutex<Vec<String>>,
@@ -40,35 +46,10 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Attempt>>> = const { RefCell::new(None) };
 }
 
-/// The request that made the transport give up; its real reason is in the attempt.
+/// What libgit2 is told when a transport gives up; the real reason is in the attempt.
 pub(super) const GAVE_UP: &str = "gave up";
 
 impl Attempt {
-    pub(super) fn new(
-        location: Location,
-        credentials: Credentials,
-        token: Option<Secret>,
-        client: reqwest::Client,
-        runtime: Handle,
-        cancelled: CancellationToken,
-        allowed: Duration,
-        deadline: Instant,
-    ) -> Attempt {
-        Attempt {
-            url: location.to_string(),
-            location,
-            credentials,
-            token,
-            client,
-            runtime,
-            cancelled,
-            allowed,
-            deadline,
-            failure: Mutex::new(None),
-            warnings: Mutex::new(Vec::new()),
-        }
-    }
-
     /// Runs `work` with this attempt as the thread's own.
     pub(super) fn run<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
         struct Reset;
@@ -130,13 +111,18 @@ impl Attempt {
 
     /// Keeps the first failure: later ones only follow from it.
     pub(super) fn fail(&self, error: Error) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failure = self
+            .outcome
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert(error);
     }
 
     /// The kept failure, else what libgit2 itself says.
     pub(super) fn explain(&self, error: &git2::Error) -> Error {
         let kept = self
+            .outcome
             .failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -149,13 +135,23 @@ impl Attempt {
     }
 
     pub(super) fn warn(&self, text: String) {
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = self
+            .outcome
+            .warnings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !warnings.contains(&text) {
             warnings.push(text);
         }
     }
 
     pub(super) fn take_warnings(&self) -> Vec<String> {
-        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .outcome
+                .warnings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }

@@ -8,9 +8,7 @@ use crate::model::CommitId;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Worth trying again by itself.
-    #[error(
-        "cannot reach {url}: {why}; the last seen commit stays in force, trying again at the next poll"
-    )]
+    #[error("cannot reach {url}: {why}; what runs stays as it is, and the next poll tries again")]
     Unreachable { url: String, why: String },
 
     #[error("{url} has no branch \"{branch}\"{}; nothing is removed: push the branch again or change the source's branch", others(.known))]
@@ -40,7 +38,7 @@ pub enum Error {
         why: String,
     },
 
-    #[error("fetching {url} did not end within {}; trying again at the next poll", seconds(.after))]
+    #[error("fetching {url} did not end within {} s; what runs stays as it is, and the next poll tries again", .after.as_secs_f64())]
     Timeout { url: String, after: Duration },
 
     /// Disk, or a broken mirror.
@@ -58,47 +56,38 @@ pub enum Refusal {
     Credentials { answer: String, todo: String },
 
     #[error(
-        "not found: there is no such repository, or these credentials may not see it; check the url and the token's or key's scope"
+        "not found: there is no such repository, or these credentials may not see it; check the url and the token's scope"
     )]
     NotFound,
 
     #[error(
-        "redirects to {to}, which is not the same host; credentials stay here: set the source's url to that address if it is right"
+        "redirects to {to}, which is not the same host, and credentials stay here: set the source's url to that address if it is right"
     )]
     Redirect { to: String },
 
-    #[error(
-        "the host key of {host} is not known (fingerprint {fingerprint}); compare it with the one the host's operator publishes, then add this line to {file}: {line}"
-    )]
-    HostKeyUnknown {
-        host: String,
-        /// `SHA256:…`, as ssh prints it.
-        fingerprint: String,
-        file: String,
-        line: String,
-    },
+    #[error("the host key of {} is not known (fingerprint {}); compare it with the one the host's operator publishes, then add this line to {}: {}", .0.host, .0.fingerprint, .0.file, .0.line)]
+    HostKeyUnknown(Box<HostKey>),
 
-    #[error(
-        "THE HOST KEY OF {host} HAS CHANGED (now {fingerprint}): somebody may be listening in, or the host was set up anew; only if its operator confirms the new fingerprint, replace the host's lines in {file} with: {line}"
-    )]
-    HostKeyChanged {
-        host: String,
-        fingerprint: String,
-        file: String,
-        line: String,
-    },
+    #[error("THE HOST KEY OF {} HAS CHANGED (now {}): somebody may be listening in, or the host was set up anew; only if its operator confirms the new fingerprint, replace the host's lines in {} with: {}", .0.host, .0.fingerprint, .0.file, .0.line)]
+    HostKeyChanged(Box<HostKey>),
 
-    #[error(
-        "the host key of {host} ({fingerprint}) is marked as revoked in {file}; do not use this host until its operator says why"
-    )]
-    HostKeyRevoked {
-        host: String,
-        fingerprint: String,
-        file: String,
-    },
+    #[error("the host key of {} ({}) is marked as revoked in {}; do not use this host until its operator says why", .0.host, .0.fingerprint, .0.file)]
+    HostKeyRevoked(Box<HostKey>),
 
     #[error("cannot use {file}: {why}")]
     File { file: String, why: String },
+}
+
+/// The key that an ssh host showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostKey {
+    pub host: String,
+    /// `SHA256:…`, as ssh prints it.
+    pub fingerprint: String,
+    /// Where known keys are kept.
+    pub file: String,
+    /// What to put there, were the key the right one.
+    pub line: String,
 }
 
 fn others(known: &[String]) -> String {
@@ -107,10 +96,6 @@ fn others(known: &[String]) -> String {
     } else {
         format!(" (it has {})", known.join(", "))
     }
-}
-
-fn seconds(duration: &Duration) -> String {
-    format!("{} s", duration.as_secs_f64())
 }
 
 impl Error {

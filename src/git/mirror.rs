@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Outcome};
 use super::fetch;
 use super::libgit2;
 use super::location::Location;
@@ -96,21 +96,22 @@ impl Mirrors {
                 let _guard = guard;
                 let token = read_token(&spec, &location)?;
                 let (token, warning) = token.unzip();
-                let attempt = Arc::new(Attempt::new(
+                let attempt = Arc::new(Attempt {
+                    url: location.to_string(),
                     location,
-                    spec.credentials.clone(),
+                    credentials: spec.credentials,
                     token,
                     client,
                     runtime,
                     cancelled,
                     allowed,
                     deadline,
-                ));
+                    outcome: Outcome::default(),
+                });
                 if let Some(warning) = warning.flatten() {
                     attempt.warn(warning);
                 }
-                let fetched = attempt.run(|| fetch::fetch(&attempt, &folder, &spec.branch));
-                fetched
+                attempt.run(|| fetch::fetch(&attempt, &folder, &spec.branch))
             }
         };
         // The work ends by itself soon after the deadline; who waits is answered at the deadline.

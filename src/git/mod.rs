@@ -35,7 +35,7 @@ use std::fmt;
 
 use crate::model::{CommitId, Timestamp};
 
-pub use error::{Error, Refusal};
+pub use error::{Error, HostKey, Refusal};
 pub use mirror::Mirrors;
 pub use tree::Reader;
 pub use watch::{LocalWatch, watch_local};

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -16,7 +17,7 @@ use super::known_hosts::{self, KnownHosts, Verdict};
 use super::{
     Attempt, Error, Location, SmartSubtransport, Stream, give_up, give_up_git, only_fetch,
 };
-use crate::git::{Refusal, limits, secret};
+use crate::git::{HostKey, Refusal, limits, secret};
 
 /// The user that forges expect where the url names none.
 const FORGE_USER: &str = "git";
@@ -76,11 +77,9 @@ fn open(attempt: &Arc<Attempt>) -> Result<Upload, Error> {
         false => attempt.unreachable(e.message()),
     };
     let mut session = Session::new().map_err(broken)?;
-    session.set_timeout(
-        u32::try_from(attempt.remaining().as_millis())
-            .unwrap_or(u32::MAX)
-            .max(1),
-    );
+    // Only a second line: the watchdog ends it before.
+    let longest = attempt.remaining() + Duration::from_secs(1);
+    session.set_timeout(u32::try_from(longest.as_millis()).unwrap_or(u32::MAX));
     session
         .method_pref(MethodType::HostKey, &known.preferences(&session))
         .map_err(broken)?;
@@ -159,26 +158,17 @@ fn check_host_key(
         .known_hosts_file
         .clone()
         .unwrap_or_else(|| "the source's known_hosts file (none is set)".to_owned());
-    let host = host.to_owned();
+    let shown = HostKey {
+        host: host.to_owned(),
+        fingerprint,
+        file,
+        line,
+    };
     match known.verdict(session, key, &encoded) {
         Verdict::Known => Ok(()),
-        Verdict::Unknown => Err(attempt.refused(Refusal::HostKeyUnknown {
-            host,
-            fingerprint,
-            file,
-            line,
-        })),
-        Verdict::Changed => Err(attempt.refused(Refusal::HostKeyChanged {
-            host,
-            fingerprint,
-            file,
-            line,
-        })),
-        Verdict::Revoked => Err(attempt.refused(Refusal::HostKeyRevoked {
-            host,
-            fingerprint,
-            file,
-        })),
+        Verdict::Unknown => Err(attempt.refused(Refusal::HostKeyUnknown(Box::new(shown)))),
+        Verdict::Changed => Err(attempt.refused(Refusal::HostKeyChanged(Box::new(shown)))),
+        Verdict::Revoked => Err(attempt.refused(Refusal::HostKeyRevoked(Box::new(shown)))),
     }
 }
 
