@@ -1,0 +1,51 @@
+//! `kind: Source`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::manifest::field::{DurationText, Field};
+
+/// A Git repository, branch and path that holds specs.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Source {
+    /// `https://…`, `http://…`, `ssh://…`, `git@host:path`, `file://…` or an absolute path.
+    /// Without a password: that is what `credentials` is for.
+    pub url: Field<String>,
+    /// Default: `main`.
+    #[serde(default)]
+    #[schemars(extend("default" = "main"))]
+    pub branch: Field<String>,
+    /// Folder of the repository to read. Default: all of it.
+    #[serde(default)]
+    #[schemars(extend("default" = ""))]
+    pub path: Field<String>,
+    /// Project of apps that name none. Default: `default`.
+    #[serde(default)]
+    #[schemars(extend("default" = "default"))]
+    pub project: Field<String>,
+    /// Time between two looks at the branch. Default: `1m`.
+    #[serde(default)]
+    #[schemars(extend("default" = "1m"))]
+    pub interval: Field<DurationText>,
+    /// How to get in.
+    #[serde(default)]
+    pub credentials: Field<Credentials>,
+    /// File on the controller's host that holds the webhook's secret.
+    #[serde(default)]
+    pub webhook_secret_file: Field<String>,
+}
+
+/// Names of files on the controller's host; never the secrets themselves.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Credentials {
+    /// User name for https.
+    pub username: Field<String>,
+    /// Holds the token or password for https.
+    pub token_file: Field<String>,
+    /// Holds the private key for ssh.
+    pub ssh_key_file: Field<String>,
+    /// Holds the host keys that are trusted.
+    pub known_hosts_file: Field<String>,
+}
