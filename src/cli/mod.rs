@@ -5,8 +5,14 @@
 //! are for programs and may not.
 
 pub mod args;
+mod events;
 pub mod exit;
+pub mod output;
 pub mod roles;
+mod server;
+mod source;
+mod status;
+mod verbs;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -40,6 +46,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Outcome {
+    let global = cli.global;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -51,7 +58,18 @@ fn dispatch(cli: Cli) -> Outcome {
                 Ok(roles::run_controller(args).await.map(|()| Code::Done)?)
             }
             Command::Agent(args) => Ok(roles::run_agent(args).await.map(|()| Code::Done)?),
-            _ => Err(Failure::new(Code::Failed, "this verb is not built yet")),
+            Command::Status(args) => status::run(&global, args).await,
+            Command::Why(args) => verbs::why(&global, args).await,
+            Command::Events(args) => events::run(&global, args).await,
+            Command::Logs(args) => verbs::logs(&global, args).await,
+            Command::Rollback(args) => verbs::rollback(&global, args).await,
+            Command::Release(args) => verbs::release(&global, args).await,
+            Command::Suspend(args) => verbs::suspend(&global, args).await,
+            Command::Resume(args) => verbs::resume(&global, args).await,
+            Command::Nodes => verbs::nodes(&global).await,
+            Command::Source(command) => source::run(&global, command).await,
+            Command::Validate { .. } => Err(Failure::new(Code::Failed, "not built yet")),
+            Command::Schema => Err(Failure::new(Code::Failed, "not built yet")),
         }
     })
 }

@@ -11,6 +11,7 @@ pub mod http;
 
 mod calls;
 
+pub use calls::AppFilter;
 pub use error::Error;
 pub use events::EventQuery;
 pub use http::Client;

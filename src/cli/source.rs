@@ -1,0 +1,248 @@
+//! `source …`: the followed repositories.
+
+use std::fmt::Write as _;
+
+use crate::api::{SourceInput, SourceStatus};
+use crate::clock;
+use crate::model::source::Credentials;
+use crate::model::{SourceName, SyncOutcome, Timestamp};
+
+use super::args::{Global, SourceAddArgs, SourceCommand};
+use super::exit::{Code, Failure, Outcome};
+use super::output::{Cell, Paint, Table, Tone, age, one_line, print, tone_of, word, write};
+use super::server::connect;
+
+pub async fn run(global: &Global, command: SourceCommand) -> Outcome {
+    let client = connect(global)?;
+    match command {
+        SourceCommand::Add(args) => {
+            let replace = args.replace;
+            let input = input(global, args)?;
+            let status = if replace {
+                client.put_source(&input).await?
+            } else {
+                client.add_source(&input).await?
+            };
+            print(global.output, &status, |paint| {
+                one(&status, client.url(), clock::now(), paint)
+            })?;
+        }
+        SourceCommand::List => {
+            let page = client.sources().await?;
+            print(global.output, &page.items, |paint| {
+                list(&page.items, clock::now(), paint)
+            })?;
+        }
+        SourceCommand::Show { name } => {
+            let status = client.source(&parse(&name)?).await?;
+            print(global.output, &status, |paint| {
+                one(&status, client.url(), clock::now(), paint)
+            })?;
+        }
+        SourceCommand::Sync { name } => {
+            let status = client.sync_source(&parse(&name)?).await?;
+            print(global.output, &status, |_| {
+                format!("asked for a sync of {name}; see: evenkeel source show {name}\n")
+            })?;
+        }
+        SourceCommand::Remove { name, prune } => {
+            let gone = client.remove_source(&parse(&name)?, prune).await?;
+            write(&if gone {
+                format!("removed source {name}\n")
+            } else {
+                format!("source {name} goes with the last of its apps; see: evenkeel status\n")
+            })?;
+        }
+        SourceCommand::Approve { name } => {
+            let status = client.approve_source(&parse(&name)?).await?;
+            print(global.output, &status, |paint| {
+                one(&status, client.url(), clock::now(), paint)
+            })?;
+        }
+    }
+    Ok(Code::Done)
+}
+
+fn parse(name: &str) -> Result<SourceName, Failure> {
+    SourceName::new(name).map_err(|e| Failure::usage(format!("{e}")))
+}
+
+fn input(global: &Global, args: SourceAddArgs) -> Result<SourceInput, Failure> {
+    let mut input = SourceInput::new(parse(&args.name)?, url_of(&args.repository)?);
+    input.branch = args.branch;
+    input.path = args.path;
+    input.interval = args.interval;
+    if let Some(project) = &global.project {
+        input.project.clone_from(project);
+    }
+    input.credentials = Credentials {
+        username: args.username,
+        token_file: args.token_file,
+        ssh_key_file: args.ssh_key_file,
+        known_hosts_file: args.known_hosts_file,
+    };
+    input.webhook_secret_file = args.webhook_secret_file;
+    Ok(input)
+}
+
+/// A folder of this machine is named by its full path: the server has another working folder.
+fn url_of(repository: &str) -> Result<String, Failure> {
+    let is_path = repository.starts_with(['.', '/']) || std::path::Path::new(repository).is_dir();
+    if !is_path {
+        return Ok(repository.to_owned());
+    }
+    let path = std::path::absolute(repository)
+        .map_err(|e| Failure::usage(format!("\"{repository}\" is not a path: {e}")))?;
+    // `..` is resolved where the folder is there; the server may be on another machine.
+    let path = path.canonicalize().unwrap_or(path);
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::usage(format!("\"{repository}\" is not UTF-8")))
+}
+
+fn list(sources: &[SourceStatus], now: Timestamp, paint: Paint) -> String {
+    if sources.is_empty() {
+        return "no sources; add one: evenkeel source add NAME URL\n".to_owned();
+    }
+    let mut table = Table::new(&[
+        "SOURCE",
+        "STATE",
+        "APPLIED",
+        "SEEN",
+        "TRIED",
+        "APPS",
+        "PROBLEMS",
+        "REPOSITORY",
+    ]);
+    for s in sources {
+        let short = |c: &Option<crate::model::CommitId>| {
+            c.as_ref().map_or("-".to_owned(), |c| c.short().to_owned())
+        };
+        table.row([
+            s.name.to_string().into(),
+            Cell::state(s.state),
+            short(&s.last_applied).into(),
+            short(&s.last_seen).into(),
+            attempted(s)
+                .map_or("-".to_owned(), |at| age(now, at))
+                .into(),
+            s.apps.to_string().into(),
+            s.problems.len().to_string().into(),
+            format!("{} {} {}", s.url, s.branch, s.path)
+                .trim_end()
+                .into(),
+        ]);
+    }
+    table.render(paint, "")
+}
+
+fn attempted(source: &SourceStatus) -> Option<Timestamp> {
+    let live = source.sync.as_ref().and_then(|s| s.last_attempt_at);
+    live.max(source.last_attempt_at)
+}
+
+fn one(source: &SourceStatus, server: &str, now: Timestamp, paint: Paint) -> String {
+    let mut out = String::new();
+    let state = word(source.state);
+    let _ = writeln!(
+        out,
+        "{}  {}",
+        paint.paint(Tone::Strong, source.name.as_str()),
+        paint.paint(tone_of(&state), &state)
+    );
+    if let Some(message) = outcome_message(&source.outcome) {
+        let _ = writeln!(out, "  {}", one_line(message));
+    }
+    let mut field = |name: &str, value: String| {
+        let _ = writeln!(
+            out,
+            "  {}  {value}",
+            paint.paint(Tone::Faint, &format!("{name:<8}"))
+        );
+    };
+    let at = |commit: &Option<crate::model::CommitId>, at: Option<Timestamp>| {
+        let commit = commit.as_ref().map_or("-", |c| c.short());
+        match at {
+            Some(at) => format!("{commit}, {} ago", age(now, at)),
+            None => commit.to_owned(),
+        }
+    };
+    field("url", one_line(&source.url));
+    field("branch", one_line(&source.branch));
+    field(
+        "path",
+        if source.path.is_empty() {
+            "/".to_owned()
+        } else {
+            one_line(&source.path)
+        },
+    );
+    field("project", source.project.to_string());
+    field("interval", source.interval.clone());
+    field("seen", at(&source.last_seen, attempted(source)));
+    field("applied", at(&source.last_applied, source.last_applied_at));
+    field("apps", source.apps.to_string());
+    field(
+        "webhook",
+        match source.webhook.configured {
+            true => format!("{server}{}", source.webhook.path),
+            false => "no secret is set: deliveries are refused (--webhook-secret-file)".to_owned(),
+        },
+    );
+    if let Some(parent) = &source.declared_by {
+        field("from", format!("declared by source {parent}"));
+    }
+    if let Some(held) = &source.held {
+        let _ = writeln!(
+            out,
+            "  {} {} ({} ago, commit {})",
+            paint.paint(Tone::Bad, "held"),
+            one_line(&held.reason),
+            age(now, held.since),
+            held.commit.short(),
+        );
+        for deletion in &held.deletions {
+            let _ = writeln!(out, "    {} ({})", deletion.app, one_line(&deletion.file));
+        }
+        let _ = writeln!(
+            out,
+            "    to let them through: evenkeel source approve {}",
+            source.name
+        );
+    }
+    for problem in &source.problems {
+        let _ = writeln!(
+            out,
+            "  {} {}",
+            paint.paint(Tone::Bad, "problem"),
+            one_line(&problem.to_string())
+        );
+    }
+    out
+}
+
+fn outcome_message(outcome: &SyncOutcome) -> Option<&str> {
+    match outcome {
+        SyncOutcome::Never | SyncOutcome::Ok => None,
+        SyncOutcome::Unreachable { message }
+        | SyncOutcome::Lost { message }
+        | SyncOutcome::Refused { message } => Some(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_become_absolute() {
+        assert_eq!(
+            url_of("https://forge/x.git"),
+            Ok("https://forge/x.git".into())
+        );
+        assert_eq!(url_of("git@forge:x.git"), Ok("git@forge:x.git".into()));
+        assert_eq!(url_of("/srv/repo"), Ok("/srv/repo".into()));
+        let here = url_of(".").expect("the working folder");
+        assert!(here.starts_with('/') && !here.ends_with('.'), "{here}");
+    }
+}
