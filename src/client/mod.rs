@@ -5,6 +5,7 @@
 //! that callers can tell the user what to do. Never retries by itself: only the
 //! caller knows whether asking twice is harmless.
 
+pub mod agent;
 pub mod error;
 pub mod events;
 pub mod http;

@@ -268,24 +268,33 @@ impl Local {
         }
     }
 
-    /// A probe was answered in the run `run`.
+    /// The last lines of an instance's output, fetched because something happened to it.
+    pub fn logged(&mut self, id: InstanceId, lines: Vec<String>) {
+        if let Some(memory) = self.instances.get_mut(&id) {
+            memory.kept.log_tail = lines;
+        }
+    }
+
+    /// A probe was answered in the run `run`. An answer like the last one changes nothing
+    /// (see [`Probed::changed`]).
     pub fn probed(
         &mut self,
         instance: &DesiredInstance,
         run: u64,
         answer: ProbeAnswer,
         now: Millis,
-    ) -> Vec<Note> {
-        let mut notes = Vec::new();
+    ) -> Probed {
+        let mut told = Probed::default();
         let Some(memory) = self.instances.get_mut(&instance.id) else {
-            return notes;
+            return told;
         };
         let Some(probe) = probe_of(&instance.run.health, answer.probe) else {
-            return notes;
+            return told;
         };
         if memory.kept.seen_run != Some(run) || memory.running_since.is_none() {
-            return notes; // of a run that is over
+            return told; // of a run that is over
         }
+        let before = (memory.last_probe.clone(), memory.ready_since);
         let started = match answer.probe {
             ProbeKind::Startup => memory.running_since,
             // These two begin when the startup probe has passed.
@@ -315,7 +324,7 @@ impl Local {
             memory.wants_logs = true;
             let already = memory.ready_since.is_some() && kind == ProbeKind::Readiness;
             if kind == ProbeKind::Readiness {
-                notes.push(Note {
+                told.notes.push(Note {
                     instance: Some(instance.id),
                     kind: EventKind::InstanceUnready,
                     message: format!(
@@ -332,9 +341,19 @@ impl Local {
                 });
             }
         }
-        memory.judge_readiness(instance, now, &mut notes);
-        notes
+        memory.judge_readiness(instance, now, &mut told.notes);
+        told.changed =
+            turned.is_some() || before != (memory.last_probe.clone(), memory.ready_since);
+        told
     }
+}
+
+/// What an answer of a probe came to.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Probed {
+    pub notes: Vec<Note>,
+    /// Whether anything is different from before it.
+    pub changed: bool,
 }
 
 /// Whether the caller must look at the instance once more.

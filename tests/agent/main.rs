@@ -1,0 +1,11 @@
+//! The agent over the fake runtime, with a controller made of a few lines.
+
+mod probes;
+#[path = "../../src/agent/testing.rs"]
+#[allow(dead_code, reason = "each test program uses some of it")]
+mod testing;
+
+/// What `testing` finds in the crate it normally lives in.
+mod model {
+    pub use evenkeel::model::*;
+}
