@@ -282,7 +282,7 @@ impl App {
             HealthState::Unknown
         } else if paused || (failed && ready > 0 && ready < desired) {
             HealthState::Degraded
-        } else if failed && ready == 0 && desired > 0 {
+        } else if failed && ready == 0 && (desired > 0 || self.target.is_none()) {
             HealthState::Failed
         } else if active.is_some() || self.target.is_none() {
             HealthState::Progressing

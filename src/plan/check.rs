@@ -7,6 +7,7 @@ use std::fmt;
 use super::Plan;
 use super::constraint::Compiled;
 use crate::model::quantity::Resources;
+use crate::model::snapshot::Observed;
 use crate::model::spec::Strategy;
 use crate::model::{
     App, AppKey, Change, Instance, InstanceId, RolloutPhase, Snapshot, WorkloadDigest,
@@ -57,18 +58,18 @@ fn serving(app: &App, snapshot: &Snapshot) -> usize {
     app.instances
         .values()
         .filter(|i| {
-            i.wants_run()
-                && i.is_ready()
-                && !matches!(
-                    snapshot.observe(i),
-                    crate::model::snapshot::Observed::Unknown
-                )
+            i.wants_run() && i.is_ready() && !matches!(snapshot.observe(i), Observed::Unknown)
         })
         .count()
 }
 
-fn versions(app: &App) -> BTreeSet<&WorkloadDigest> {
-    running(app).map(|i| &i.workload).collect()
+/// Versions that may be running where somebody can see them: what was given up
+/// on a silent node does not hold an update up.
+fn versions<'a>(app: &'a App, snapshot: &Snapshot) -> BTreeSet<&'a WorkloadDigest> {
+    running(app)
+        .filter(|i| i.wants_run() || snapshot.observe(i) != Observed::Unknown)
+        .map(|i| &i.workload)
+        .collect()
 }
 
 fn check_app(snapshot: &Snapshot, old: &App, new: &App, found: &mut Vec<Violation>) {
@@ -95,21 +96,19 @@ fn check_app(snapshot: &Snapshot, old: &App, new: &App, found: &mut Vec<Violatio
     }
     let (existed, exist) = (running(old).count(), running(new).count());
     let lost = running(new)
-        .filter(|i| {
-            !i.wants_run() && snapshot.observe(i) == crate::model::snapshot::Observed::Unknown
-        })
+        .filter(|i| !i.wants_run() && snapshot.observe(i) == Observed::Unknown)
         .count();
     if exist > existed && exist - lost > replicas + surge {
         broken(format!(
             "{exist} instances would exist, {replicas} + {surge} are allowed"
         ));
     }
-    let (lived, live) = (versions(old).len(), versions(new).len());
+    let (lived, live) = (versions(old, snapshot).len(), versions(new, snapshot).len());
     if live > lived && live > 2 {
         broken(format!("{live} versions would live at once"));
     }
     let target_changed = old.target != new.target;
-    if target_changed && new.quarantine.contains_key(&release.spec_digest) {
+    if target_changed && old.quarantine.contains_key(&release.spec_digest) {
         broken(format!(
             "moves to {} which is quarantined",
             release.commit.short()
@@ -143,10 +142,7 @@ fn check_preparation(snapshot: &Snapshot, old: &App, new: &App, found: &mut Vec<
                 .instances
                 .get(&instance.id)
                 .is_some_and(|i| !i.wants_run());
-        let heard = !matches!(
-            snapshot.observe(instance),
-            crate::model::snapshot::Observed::Unknown
-        );
+        let heard = !matches!(snapshot.observe(instance), Observed::Unknown);
         if stops && heard && instance.is_ready() && instance.workload != release.workload_digest {
             found.push(Violation(format!(
                 "{}: slot {} would stop before the images are in place",

@@ -63,15 +63,16 @@ pub fn plan_exchange(
     why: &str,
 ) {
     let sorted = sort(work, wanted);
+    let bounds = Bounds::of(wanted);
     match third_version(work, wanted, &sorted) {
         Some(keep) => {
             let reason = format!(
                 "at most two versions live at once, so all go to {} first",
                 keep.commit.short()
             );
-            step(work, &keep, serving, Creating::Allowed, &reason);
+            step(work, &keep, bounds, serving, Creating::Allowed, &reason);
         }
-        None => step(work, wanted, serving, creating, why),
+        None => step(work, wanted, bounds, serving, creating, why),
     }
 }
 
@@ -105,12 +106,12 @@ fn third_version(
 fn step(
     work: &mut Work<'_>,
     wanted: &Arc<Release>,
+    bounds: Bounds,
     serving: Serving,
     creating: Creating,
     why: &str,
 ) {
     let recreate = wanted.spec.rollout.strategy == Strategy::Recreate;
-    let bounds = Bounds::of(wanted);
     adjust_requests(work, wanted);
     stop_idle(work, wanted, serving, why);
     stop_surplus(work, wanted, bounds);
@@ -279,7 +280,8 @@ fn create(work: &mut Work<'_>, wanted: &Release, bounds: Bounds, recreate: bool,
         })
         .map(|s| s.slot)
         .collect();
-    let missing = (0..wanted.spec.replicas).filter(|slot| !occupied.contains(slot));
+    let replicas = u32::try_from(bounds.replicas).unwrap_or(u32::MAX);
+    let missing = (0..replicas).filter(|slot| !occupied.contains(slot));
     // Empty slots first: they are what the app lacks.
     let held: BTreeSet<u32> = sorted
         .iter()

@@ -4,7 +4,7 @@
 //! controller's clock once per start and then stay, so that a report's travel
 //! time does not make them wander.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -139,8 +139,26 @@ fn plan_node(now: Timestamp, snapshot: &Snapshot, report: &NodeReport, decision:
             }
         }
     }
+    // Only images that a rollout asks for are remembered: a failure of an
+    // earlier try must not condemn a later one.
+    let wanted: BTreeSet<&str> = snapshot
+        .preparing_on(&report.node)
+        .filter_map(|key| snapshot.apps.get(key))
+        .filter_map(|app| app.releases.get(&app.active_rollout()?.to))
+        .filter_map(|release| release.image())
+        .collect();
+    for image in known.into_iter().flat_map(|n| n.images.keys()) {
+        if !wanted.contains(image.as_str()) {
+            decision.changes.push(Change::SetImage {
+                node: report.node.clone(),
+                image: image.clone(),
+                state: None,
+            });
+        }
+    }
     for (image, state) in &report.images {
-        if known.and_then(|n| n.images.get(image)) != Some(state) {
+        if wanted.contains(image.as_str()) && known.and_then(|n| n.images.get(image)) != Some(state)
+        {
             decision.changes.push(Change::SetImage {
                 node: report.node.clone(),
                 image: image.clone(),

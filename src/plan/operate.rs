@@ -3,6 +3,7 @@
 //! `by` is the operator's name as the token tells it; it is in every event.
 
 use super::{Decision, Refusal};
+use crate::model::node::ImageState;
 use crate::model::release::{Evidence, Rejection, Verdict};
 use crate::model::{
     Actor, App, AppKey, Change, Event, EventKind, Goal, RolloutPhase, Snapshot, Source, SourceName,
@@ -123,11 +124,28 @@ pub fn plan_release(
             rejection.commit.short(),
             rejection.reason
         );
+        let mut changes = vec![Change::Unquarantine {
+            app: key.clone(),
+            digest: rejection.digest.clone(),
+        }];
+        // A pull that failed then is no evidence against the new try.
+        let image = app
+            .releases
+            .get(&rejection.release)
+            .and_then(|release| release.image());
+        changes.extend(image.into_iter().flat_map(|image| {
+            snapshot
+                .nodes
+                .values()
+                .filter(|node| matches!(node.images.get(image), Some(ImageState::Failed { .. })))
+                .map(|node| Change::SetImage {
+                    node: node.name.clone(),
+                    image: image.to_owned(),
+                    state: None,
+                })
+        }));
         return Ok(Decision {
-            changes: vec![Change::Unquarantine {
-                app: key.clone(),
-                digest: rejection.digest.clone(),
-            }],
+            changes,
             events: vec![app_event(now, by, EventKind::ReleaseReleased, app, message)],
         });
     }

@@ -3,4 +3,10 @@
 
 mod world;
 
+mod failing;
+mod nodes;
+mod placing;
+mod properties;
 mod rolling;
+mod strategies;
+mod syncing;
