@@ -80,6 +80,12 @@ impl Handle {
     async fn refresh(&self) -> Result<(), Error> {
         let _writer = self.0.writer.lock().await;
         let unavailable = |e: store::Error| Error::Unavailable(Box::new(e));
+        let known = self.read(|s| s.generation).ok();
+        let stored = self.0.store.generation().await;
+        self.0.image.database(stored.is_ok());
+        if known == Some(stored.map_err(unavailable)?) {
+            return Ok(());
+        }
         let snapshot = self.0.store.load().await.map_err(unavailable)?;
         self.0.image.state_mut().snapshot = Some(snapshot);
         Ok(())
@@ -176,7 +182,9 @@ async fn keep(handle: &Handle, leading: &mut Leading) {
         }
         let asked = Instant::now();
         let renewal = handle.0.store.renew_lease(leading.epoch, options.lease_ttl);
-        match tokio::time::timeout_at(leading.deadline, renewal).await {
+        // One try that hangs must leave time for another.
+        let give_up = leading.deadline.min(asked + options.lease_ttl / 3);
+        match tokio::time::timeout_at(give_up, renewal).await {
             Ok(Ok(lease)) => {
                 leading.deadline = deadline(asked, &lease);
                 next = asked + pause;
@@ -195,8 +203,10 @@ async fn keep(handle: &Handle, leading: &mut Leading) {
                 handle.0.image.database(false);
                 next = Instant::now() + pause / 4;
             }
-            // The deadline: told at the top of the loop.
-            Err(_) => handle.0.image.database(false),
+            Err(_) => {
+                handle.0.image.database(false);
+                next = Instant::now();
+            }
         }
     }
 }

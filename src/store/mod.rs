@@ -198,6 +198,17 @@ impl Store {
         .await
     }
 
+    /// Of the stored state: cheap, for those who follow without writing.
+    pub async fn generation(&self) -> Result<Generation, Error> {
+        self.read("generation", async |conn| {
+            sqlx::query_scalar("SELECT generation FROM cluster")
+                .fetch_one(conn)
+                .await
+        })
+        .await
+        .map(Generation)
+    }
+
     /// Closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -260,6 +271,7 @@ fn futures_can_be_spawned(
     check(Store::connect("", options));
     check(store.migrate());
     check(store.cluster_id());
+    check(store.generation());
     check(store.load());
     check(store.commit(commit));
     check(store.acquire_lease("", "", Duration::ZERO));

@@ -4,7 +4,6 @@
 //! vanishes starts, restarts or ends its task. There is never more than one
 //! for a source.
 
-mod seam;
 mod source;
 mod tree;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::seam::{self as manifest, ChangedFile, Content, Defaults, Index, Lookup, limits};
+use crate::manifest::{self, ChangedFile, Content, Defaults, Index, Lookup, limits};
 use crate::git::{Entry, Error, Mirrors, Read, Reader};
 use crate::model::{AppKey, CommitId, SourceSpec};
 
@@ -56,7 +56,7 @@ impl Tree {
         }
         let defaults = Defaults::new(spec.project.clone(), spec.path.clone());
         let mut failed = None;
-        let mut read = |path: &str| match reader.read(path, limits::REFERENCED_FILE_BYTES as u64) {
+        let mut read = |path: &str| match reader.read(path, limits::REFERENCED_FILE_BYTES) {
             Ok(Read::Found(bytes)) => Lookup::Found(bytes),
             Ok(Read::Missing) => Lookup::Missing,
             Ok(Read::TooLarge { size }) => Lookup::TooLarge { size },
@@ -83,7 +83,7 @@ fn content(reader: &Reader, path: &str, entry: Entry) -> Result<Content, Error> 
         Entry::NotAFile { what } => Content::NotAFile { what },
         // Of other files only the change counts: the index asks for those that specs name.
         Entry::File { .. } if !manifest::is_spec_path(path) => Content::Bytes(Vec::new()),
-        Entry::File { blob, .. } => match reader.blob(&blob, limits::SPEC_FILE_BYTES as u64)? {
+        Entry::File { blob, .. } => match reader.blob(&blob, limits::SPEC_FILE_BYTES)? {
             Read::Found(bytes) => Content::Bytes(bytes),
             Read::TooLarge { size } => Content::TooLarge { size },
             Read::NotAFile { what } => Content::NotAFile { what },

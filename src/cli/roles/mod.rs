@@ -1,4 +1,19 @@
 //! The verbs that are long-running roles: `up`, `controller`, `agent`.
+//!
+//! Here are their flags; what each starts, in which order, and how it ends is
+//! in the file of its name. All of them end cleanly on SIGINT and SIGTERM;
+//! what they started for the cluster keeps running.
+
+mod agent;
+mod controller;
+mod logging;
+mod runtimes;
+mod stop;
+mod up;
+
+pub use agent::run_agent;
+pub use controller::run_controller;
+pub use up::run_up;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,21 +54,14 @@ pub struct UpArgs {
     /// Use this Postgres instead of starting a private one
     #[arg(long, env = "EVENKEEL_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// What runs the apps here [default: docker where an Engine answers, and processes]
-    #[arg(long, env = "EVENKEEL_RUNTIME", value_enum)]
-    pub runtime: Option<RuntimeChoice>,
     /// Follow this Git repository, as a source named after its folder
     #[arg(long, env = "EVENKEEL_GIT", value_name = "PATH-OR-URL")]
     pub git: Option<String>,
-    /// Name of the cluster: in the labels of every container
-    #[arg(long, env = "EVENKEEL_CLUSTER", default_value = "default")]
-    pub cluster: String,
-    /// This node's name [default: the host's name]
-    #[arg(long, env = "EVENKEEL_NODE_NAME")]
-    pub node_name: Option<NodeName>,
-    /// The Docker Engine's socket or URL [default: DOCKER_HOST, else /var/run/docker.sock]
-    #[arg(long, env = "EVENKEEL_ENGINE_SOCKET")]
-    pub engine_socket: Option<String>,
+    /// Name of the cluster, in the labels of every container [default: as before; at first one of its own]
+    #[arg(long, env = "EVENKEEL_CLUSTER")]
+    pub cluster: Option<String>,
+    #[command(flatten)]
+    pub node: NodeArgs,
     #[command(flatten)]
     pub log: LogArgs,
 }
@@ -89,38 +97,44 @@ pub struct AgentArgs {
     /// Folder for the ledger [default: as for `up`]
     #[arg(long, env = "EVENKEEL_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where the controllers are; several, divided by commas, are tried in turn
-    #[arg(
-        long,
-        env = "EVENKEEL_CONTROLLER_URL",
-        value_delimiter = ',',
-        required = true
-    )]
-    pub controller_url: Vec<String>,
+    /// Where the controller is, such as http://10.0.0.1:7600; any of several passes on to the leader
+    #[arg(long, env = "EVENKEEL_CONTROLLER_URL", value_name = "URL")]
+    pub controller_url: String,
+    /// Name of the cluster, the same as the controller's
+    #[arg(long, env = "EVENKEEL_CLUSTER", default_value = "default")]
+    pub cluster: String,
     /// File that holds the agents' token [default: DATA_DIR/agent-token]
     #[arg(long, env = "EVENKEEL_AGENT_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
-    /// What runs the apps here [default: docker where an Engine answers, and processes]
+    #[command(flatten)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// What every agent is told, alone or inside of `up`.
+#[derive(Args, Clone, Debug)]
+pub struct NodeArgs {
+    /// What runs the apps here [default: docker where there is an Engine, and processes]
     #[arg(long, env = "EVENKEEL_RUNTIME", value_enum)]
     pub runtime: Option<RuntimeChoice>,
     /// This node's name [default: the host's name]
     #[arg(long, env = "EVENKEEL_NODE_NAME")]
     pub node_name: Option<NodeName>,
-    /// The Docker Engine's socket or URL [default: DOCKER_HOST, else /var/run/docker.sock]
+    /// Host name or address at which this node's published ports are reached
+    #[arg(long, env = "EVENKEEL_NODE_ADDRESS")]
+    pub node_address: Option<String>,
+    /// An attribute of this node, for placement
+    #[arg(long = "attribute", env = "EVENKEEL_ATTRIBUTES", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = attribute)]
+    pub attributes: Vec<(String, String)>,
+    /// The Docker Engine's socket [default: DOCKER_HOST, else /var/run/docker.sock]
     #[arg(long, env = "EVENKEEL_ENGINE_SOCKET")]
     pub engine_socket: Option<String>,
-    #[command(flatten)]
-    pub log: LogArgs,
 }
 
-pub async fn run_up(args: UpArgs) -> anyhow::Result<()> {
-    anyhow::bail!("`up` cannot run yet: {args:?}")
-}
-
-pub async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
-    anyhow::bail!("`controller` cannot run yet: {args:?}")
-}
-
-pub async fn run_agent(args: AgentArgs) -> anyhow::Result<()> {
-    anyhow::bail!("`agent` cannot run yet: {args:?}")
+fn attribute(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("expected KEY=VALUE, such as zone=a".to_owned()),
+    }
 }
