@@ -95,7 +95,9 @@ impl DataDir {
     /// Lets the private server's own user reach its folder. Everything else in here that
     /// matters is closed by itself.
     pub fn let_others_through(&self) -> Result<(), Error> {
-        let permissions = fs::metadata(&self.path).map_err(failed(&self.path))?.permissions();
+        let permissions = fs::metadata(&self.path)
+            .map_err(failed(&self.path))?
+            .permissions();
         let mode = permissions.mode() & 0o7777;
         if mode & 0o001 == 0 {
             fs::set_permissions(&self.path, fs::Permissions::from_mode(mode | 0o011))
@@ -118,16 +120,17 @@ impl DataDir {
         let mut process = String::new();
         // Only for the message.
         let _ = file.read_to_string(&mut process);
-        let mut locked = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-            if errno == nix::errno::Errno::EWOULDBLOCK {
-                Error::InUse {
-                    folder: self.path.clone(),
-                    process: Some(process.trim().to_owned()).filter(|p| !p.is_empty()),
+        let mut locked =
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+                if errno == nix::errno::Errno::EWOULDBLOCK {
+                    Error::InUse {
+                        folder: self.path.clone(),
+                        process: Some(process.trim().to_owned()).filter(|p| !p.is_empty()),
+                    }
+                } else {
+                    failed(&path)(errno.into())
                 }
-            } else {
-                failed(&path)(errno.into())
-            }
-        })?;
+            })?;
         let write = |file: &mut File| {
             file.set_len(0)?;
             io::Seek::rewind(file)?;
@@ -213,7 +216,8 @@ impl DataDir {
         let path = self.path.join(name);
         let write = || {
             let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
-            file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+            file.as_file()
+                .set_permissions(fs::Permissions::from_mode(mode))?;
             writeln!(file, "{text}")?;
             file.as_file().sync_all()?;
             file.persist(&path).map_err(|e| e.error)?;
@@ -273,7 +277,10 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         fs::write(&path, "\n").unwrap();
-        assert!(matches!(dir.token("admin-token"), Err(Error::EmptyToken { .. })));
+        assert!(matches!(
+            dir.token("admin-token"),
+            Err(Error::EmptyToken { .. })
+        ));
     }
 
     #[test]
@@ -281,7 +288,10 @@ mod tests {
         let (_folder, dir) = dir();
         let lock = dir.lock("controller").unwrap();
         let refused = dir.lock("controller").unwrap_err().to_string();
-        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+        assert!(
+            refused.contains(&std::process::id().to_string()),
+            "{refused}"
+        );
         dir.lock("agent").unwrap();
         drop(lock);
         dir.lock("controller").unwrap();
@@ -291,7 +301,10 @@ mod tests {
     fn a_cluster_keeps_its_name_and_its_database() {
         let (_folder, dir) = dir();
         assert_eq!(dir.cluster_name(None, || "one".to_owned()).unwrap(), "one");
-        assert_eq!(dir.cluster_name(Some("one"), || "x".to_owned()).unwrap(), "one");
+        assert_eq!(
+            dir.cluster_name(Some("one"), || "x".to_owned()).unwrap(),
+            "one"
+        );
         assert!(matches!(
             dir.cluster_name(Some("two"), || "x".to_owned()),
             Err(Error::OtherCluster { .. })

@@ -50,6 +50,10 @@ fn read_token(path: &Path) -> anyhow::Result<String> {
         )
     })?;
     let token = token.trim();
-    anyhow::ensure!(!token.is_empty(), "the token file {} is empty", path.display());
+    anyhow::ensure!(
+        !token.is_empty(),
+        "the token file {} is empty",
+        path.display()
+    );
     Ok(token.to_owned())
 }

@@ -67,13 +67,17 @@ pub async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
 
 pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; choose another address with --listen, or stop what uses it")
+        format!(
+            "cannot listen on {address}; choose another address with --listen, or stop what uses it"
+        )
     })
 }
 
 /// URL of a listener for this machine itself.
 pub fn local_url(listener: &TcpListener) -> anyhow::Result<String> {
-    let mut address = listener.local_addr().context("the listener has no address")?;
+    let mut address = listener
+        .local_addr()
+        .context("the listener has no address")?;
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -87,12 +91,17 @@ pub fn local_url(listener: &TcpListener) -> anyhow::Result<String> {
 pub async fn open_store(dir: &DataDir, url: &str) -> anyhow::Result<Store> {
     let store = Store::connect(url, ConnectOptions::default())
         .await
-        .context("the database cannot be used; check the URL, its user's rights, and that it runs")?;
+        .context(
+            "the database cannot be used; check the URL, its user's rights, and that it runs",
+        )?;
     store
         .migrate()
         .await
         .context("the database's schema cannot be brought up to date")?;
-    let id = store.cluster_id().await.context("the database does not say which one it is")?;
+    let id = store
+        .cluster_id()
+        .await
+        .context("the database does not say which one it is")?;
     dir.check_database(id)?;
     Ok(store)
 }
@@ -109,7 +118,9 @@ pub fn start(setup: Setup<'_>, parts: &mut Parts) -> anyhow::Result<Handle> {
     } = setup;
     let tokens = http::Tokens::new(&dir.token("admin-token")?, &dir.token("agent-token")?);
     let mirrors = Mirrors::open(dir.mirrors()).context("the folder of mirrors cannot be used")?;
-    let local = listener.local_addr().context("the listener has no address")?;
+    let local = listener
+        .local_addr()
+        .context("the listener has no address")?;
     let holder = format!("{local}-{}", &clock::uuid().simple().to_string()[..8]);
     let options = Options::new(cluster.clone(), holder, address.clone());
 

@@ -44,7 +44,11 @@ pub fn open(
     .context("processes cannot be run here")?;
     runtimes.push(Arc::new(process));
     tracing::info!(
-        runtimes = runtimes.iter().map(|r| r.name()).collect::<Vec<_>>().join(" "),
+        runtimes = runtimes
+            .iter()
+            .map(|r| r.name())
+            .collect::<Vec<_>>()
+            .join(" "),
         socket,
         "runtimes"
     );
@@ -54,7 +58,9 @@ pub fn open(
 /// The Engine's socket as a path.
 fn engine_socket(args: &NodeArgs) -> anyhow::Result<String> {
     let given = args.engine_socket.clone().or_else(|| {
-        let host = std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty())?;
+        let host = std::env::var("DOCKER_HOST")
+            .ok()
+            .filter(|h| !h.is_empty())?;
         if host.contains("://") && !host.starts_with("unix://") {
             tracing::warn!(host, "DOCKER_HOST is not a Unix socket and is passed over");
             return None;

@@ -76,11 +76,7 @@ async fn run(plan: Plan, signals: &mut Signals, database: &str) -> anyhow::Resul
     ended
 }
 
-fn start_parts(
-    plan: Plan,
-    store: crate::store::Store,
-    parts: &mut Parts,
-) -> anyhow::Result<()> {
+fn start_parts(plan: Plan, store: crate::store::Store, parts: &mut Parts) -> anyhow::Result<()> {
     let Plan {
         args,
         dir,

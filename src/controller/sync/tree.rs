@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::manifest::{self, ChangedFile, Content, Defaults, Index, Lookup, limits};
 use crate::git::{Entry, Error, Mirrors, Read, Reader};
+use crate::manifest::{self, ChangedFile, Content, Defaults, Index, Lookup, limits};
 use crate::model::{AppKey, CommitId, SourceSpec};
 
 #[derive(Default)]
