@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# engine.sh start: makes sure that a Docker Engine answers, and starts dockerd
+# if none does. Exit 1, with the reason, where none can run.
+#
+#   DOCKER_HOST    unix://SOCKET  [unix:///var/run/docker.sock]
+#   ENGINE_STATE   folder for log and pid of an Engine started here [/tmp/evenkeel-engine-UID]
+#   ENGINE_FLAGS   further flags for dockerd
+set -euo pipefail
+
+host=${DOCKER_HOST:-unix:///var/run/docker.sock}
+socket=${host#unix://}
+state=${ENGINE_STATE:-${TMPDIR:-/tmp}/evenkeel-engine-$(id -u)}
+deadline=60 # seconds for one attempt; a cold start on a slow disk takes about 10
+PATH="$PATH:/usr/sbin:/sbin"
+
+answers() {
+  curl -sf -m 3 --unix-socket "$socket" http://engine/_ping >/dev/null 2>&1
+}
+
+# Waits until the Engine answers, the process ends, or time is up.
+await() {
+  local end=$((SECONDS + deadline))
+  while [ $SECONDS -lt $end ]; do
+    answers && return 0
+    kill -0 "$1" 2>/dev/null || return 1
+    sleep 0.2
+  done
+  return 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+# The log of the last attempt is kept: it says why.
+try() {
+  # shellcheck disable=SC2086 # flags are words
+  as_root setsid dockerd --host "unix://$socket" ${ENGINE_FLAGS:-} "$@" \
+    >"$state/dockerd.log" 2>&1 </dev/null &
+  local pid=$!
+  echo "$pid" >"$state/dockerd.pid"
+  if await "$pid"; then
+    echo "engine: started dockerd${*:+ with $*} (log: $state/dockerd.log)"
+    return 0
+  fi
+  as_root kill "$pid" 2>/dev/null || true
+  wait "$pid" 2>/dev/null || true
+  return 1
+}
+
+case "${1:-}" in
+start)
+  answers && exit 0
+  mkdir -p "$state"
+  if [ -d /run/systemd/system ] && [ -z "${DOCKER_HOST:-}" ] &&
+    systemctl cat docker.service >/dev/null 2>&1 &&
+    as_root systemctl start docker 2>/dev/null; then
+    answers && echo "engine: started the docker service" && exit 0
+  fi
+  if ! command -v dockerd >/dev/null; then
+    echo "engine: no Docker Engine answers at $socket and dockerd is not installed (make setup)" >&2
+    exit 1
+  fi
+  # A file system that cannot be stacked on, then a kernel without the firewall's tables.
+  try && exit 0
+  try --storage-driver=vfs && exit 0
+  try --storage-driver=vfs --iptables=false && exit 0
+  echo "engine: dockerd does not start here; its last words:" >&2
+  tail -n 5 "$state/dockerd.log" >&2
+  exit 1
+  ;;
+*)
+  echo "usage: engine.sh start" >&2
+  exit 2
+  ;;
+esac

@@ -1,0 +1,39 @@
+# The commands of everyday work. `make demo` shows all of it; `make test` proves it.
+
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+.PHONY: demo test plan-test lint bench setup engine images
+
+# From a fresh machine to a cluster that rolls out, rolls back and heals itself.
+# Where no Engine can run, the demo runs its apps as plain processes.
+demo: setup
+	@if .ci/engine.sh start && .ci/image.sh; then runtime=docker; else runtime=process; fi; \
+	cargo build --quiet && EVENKEEL_DEMO_RUNTIME=$$runtime exec tests/demo.sh
+
+# Everything, on a real Engine and a real Postgres. The core first: it fails within seconds.
+test: setup engine images
+	cargo test --quiet --no-default-features --lib
+	cargo test --no-fail-fast
+
+# Seconds after a change to the planner.
+plan-test:
+	cargo test --quiet --no-default-features --lib plan::
+
+lint:
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet --no-default-features --lib -- -D warnings
+
+bench: setup engine images
+	cargo bench --quiet
+
+# Installs what is missing, and says what.
+setup:
+	@.ci/setup.sh
+
+engine:
+	@.ci/engine.sh start
+
+images:
+	@.ci/image.sh
