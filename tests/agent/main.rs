@@ -1,5 +1,9 @@
 //! The agent over the fake runtime, with a controller made of a few lines.
 
+mod controller;
+mod door;
+mod life;
+mod node;
 mod probes;
 #[path = "../../src/agent/testing.rs"]
 #[allow(dead_code, reason = "each test program uses some of it")]
