@@ -122,6 +122,8 @@ pub struct SyncView {
     pub outcome: SyncOutcome,
     /// Attempts finished since this controller leads.
     pub attempts: u64,
+    /// What works but should not stay so, each a sentence.
+    pub warnings: Vec<String>,
 }
 
 /// Where a forge reports pushes.

@@ -12,6 +12,7 @@ pub mod roles;
 mod server;
 mod source;
 mod status;
+mod validate;
 mod verbs;
 
 use std::ffi::OsString;
@@ -68,8 +69,8 @@ fn dispatch(cli: Cli) -> Outcome {
             Command::Resume(args) => verbs::resume(&global, args).await,
             Command::Nodes => verbs::nodes(&global).await,
             Command::Source(command) => source::run(&global, command).await,
-            Command::Validate { .. } => Err(Failure::new(Code::Failed, "not built yet")),
-            Command::Schema => Err(Failure::new(Code::Failed, "not built yet")),
+            Command::Validate { dir } => validate::validate(&global, &dir),
+            Command::Schema => validate::schema(&global),
         }
     })
 }

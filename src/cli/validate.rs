@@ -49,7 +49,12 @@ pub fn validate(global: &Global, dir: &Path) -> Outcome {
             eprintln!("{summary}");
         }
     } else {
-        let names: Vec<String> = checked.catalog.apps.keys().map(ToString::to_string).collect();
+        let names: Vec<String> = checked
+            .catalog
+            .apps
+            .keys()
+            .map(ToString::to_string)
+            .collect();
         let document = serde_json::json!({
             "valid": checked.problems.is_empty(),
             "files": checked.catalog.spec_files,
@@ -88,7 +93,10 @@ fn collect(
     if depth > MAX_DEPTH {
         return Err(Failure::new(
             Code::Failed,
-            format!("{}: folders are nested more than {MAX_DEPTH} deep", path.display()),
+            format!(
+                "{}: folders are nested more than {MAX_DEPTH} deep",
+                path.display()
+            ),
         ));
     }
     for entry in fs::read_dir(&path).map_err(failed)? {
@@ -111,7 +119,12 @@ fn collect(
                 read(&entry.path(), limits::SPEC_FILE_BYTES as u64).map_err(failed)?
             } else {
                 Content::NotAFile {
-                    what: if kind.is_symlink() { "a symlink" } else { "a special file" }.to_owned(),
+                    what: if kind.is_symlink() {
+                        "a symlink"
+                    } else {
+                        "a special file"
+                    }
+                    .to_owned(),
                 }
             };
             out.push((below, content));

@@ -22,6 +22,7 @@ fn with_sync(state: &AppState, mut status: SourceStatus) -> SourceStatus {
         next_attempt_at: s.next_attempt_at,
         outcome: s.outcome,
         attempts: s.attempts,
+        warnings: s.warnings,
     });
     status
 }
