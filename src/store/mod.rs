@@ -87,7 +87,7 @@ pub struct Store {
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Oldest server that has all that the schema uses.
-const MIN_SERVER: i32 = 13;
+const MIN_SERVER: u32 = 13;
 
 /// For a migration as a whole: it may rewrite tables.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
@@ -155,7 +155,7 @@ impl Store {
             Ok(version)
         })
         .await?;
-        if version < MIN_SERVER {
+        if u32::try_from(version).unwrap_or(0) < MIN_SERVER {
             return Err(Error::Refused {
                 operation: "connect",
                 reason: format!(
