@@ -1,0 +1,13 @@
+//! The store on a real Postgres; a database per test.
+
+mod builders;
+mod commit;
+mod faults;
+mod history;
+mod lease;
+#[path = "../support/pg.rs"]
+mod pg;
+mod private;
+mod round_trip;
+mod speed;
+mod support;
