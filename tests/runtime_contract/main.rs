@@ -14,3 +14,4 @@ mod harness;
 
 mod docker;
 mod fake;
+mod process;

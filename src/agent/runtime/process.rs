@@ -63,6 +63,9 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 /// After the grace: killing the tree, and writing down how it ended.
 const STOP_SLACK: Duration = Duration::from_secs(15);
 
+/// From a recorded exit to the supervisor's own end.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Longest wait between two looks at an instance that is being stopped; the watch is quicker.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 
@@ -260,7 +263,8 @@ impl Inner {
             };
         }
         let (state, handle, starts, running_ms) = match (&run, exit) {
-            (None, _) => (FoundState::Created, String::new(), 0, 0),
+            // No supervisor yet to be named after.
+            (None, _) => (FoundState::Created, id.to_string(), 0, 0),
             (Some(run), Some(record)) => {
                 let state = FoundState::Exited {
                     exit: record.exit,
@@ -441,8 +445,16 @@ impl Inner {
             self.forget_ports(id);
             return Ok(());
         }
-        let Some(place) = dir.try_supervise().map_err(failed)? else {
-            return Err(start_failed("its supervisor still lives"));
+        // A supervisor that has recorded the exit needs a moment to let go.
+        let until = std::time::Instant::now() + RELEASE_DEADLINE;
+        let place = loop {
+            if let Some(place) = dir.try_supervise().map_err(failed)? {
+                break place;
+            }
+            if std::time::Instant::now() >= until {
+                return Err(start_failed("its supervisor still lives"));
+            }
+            cgroup::pause(Duration::from_millis(2));
         };
         let hierarchies = [
             Some(self.hierarchy.group(&self.cluster, &id.to_string())),
@@ -570,7 +582,10 @@ impl Runtime for Process {
             .map_err(|error| start_failed(format!("cannot run its supervisor: {error}")))?;
         let said = String::from_utf8_lossy(&output.stdout);
         match serde_json::from_str::<Answer>(said.trim()) {
-            Ok(Answer::Started) => Ok(()),
+            Ok(Answer::Started) => {
+                self.watch.tell(id);
+                Ok(())
+            }
             Ok(Answer::Taken) if self.is_running(id).await? => Ok(()),
             Ok(Answer::Taken) => Err(start_failed("its place is held by another supervisor")),
             Ok(Answer::Failed(failure)) => Err(Error::new(failure.kind, failure.message)),

@@ -67,6 +67,12 @@ impl Watch {
         self.error.as_deref()
     }
 
+    /// Tells listeners of something that the agent did itself.
+    pub fn tell(&self, id: InstanceId) {
+        // Nobody listening is fine.
+        let _ = self.hints.send(Hint::Instance(id));
+    }
+
     pub fn hints(&self) -> BoxStream<'static, Hint> {
         if self.watcher.is_none() {
             let every = tokio::time::interval(LOOK_PERIOD);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +16,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
-    AccessFlags, Gid, Group, Uid, User, access, chdir, getgrouplist, setgid, setgroups, setsid,
-    setuid,
+    AccessFlags, Gid, Group, Uid, User, access, chdir, execve, getgrouplist, setgid, setgroups,
+    setsid, setuid,
 };
 
 use super::super::layout::{InstanceDir, Launch};
@@ -198,6 +199,47 @@ impl Entry {
                 error.desc()
             ))
         })
+    }
+}
+
+/// A program ready to be become, everything in the form that the kernel takes.
+pub struct Program {
+    path: PathBuf,
+    file: CString,
+    words: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl Program {
+    /// `words` with the program's name first.
+    pub fn new(
+        path: PathBuf,
+        words: &[String],
+        env: &BTreeMap<String, String>,
+    ) -> Result<Program, Failure> {
+        let c = |text: Vec<u8>| {
+            CString::new(text).map_err(|_| rejected("the command or environment holds a NUL byte"))
+        };
+        let words: Result<_, _> = words.iter().map(|w| c(w.clone().into_bytes())).collect();
+        let env: Result<_, _> = env
+            .iter()
+            .map(|(name, value)| c(format!("{name}={value}").into_bytes()))
+            .collect();
+        Ok(Program {
+            file: c(path.as_os_str().as_bytes().to_vec())?,
+            words: words?,
+            env: env?,
+            path,
+        })
+    }
+
+    /// Returns only if that fails. The kernel's own exec: the one of the standard library
+    /// hands what it cannot run to a shell, which then fails in its own, later way.
+    pub fn become_it(&self) -> Failure {
+        match execve(&self.file, &self.words, &self.env) {
+            Ok(never) => match never {},
+            Err(error) => exec_failure(&self.path, &error.into()),
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,7 +23,7 @@ use super::super::launch::expand;
 use super::super::layout::{ExitRecord, InstanceDir, Launch, ProcessId, Run, make_dir, uptime_ms};
 use super::super::leftovers::{KILL_DEADLINE, bury, descendants, kill_all};
 use super::super::rotate::Rotating;
-use super::enter::{Entry, exec_failure, find_program, start_failed};
+use super::enter::{Entry, Program, find_program, start_failed};
 use super::sys::{self, Side};
 use super::{Answer, Failure};
 use crate::model::instance::Exit;
@@ -61,6 +60,8 @@ pub fn start(dir: &InstanceDir) -> i32 {
     let mut supervisor = match Supervisor::launch(dir) {
         Ok(supervisor) => supervisor,
         Err(failure) => {
+            // Let go first: whoever hears the answer may act on it at once.
+            drop(live);
             answer(&Answer::Failed(failure));
             return 1;
         }
@@ -94,8 +95,12 @@ fn take(dir: &InstanceDir) -> io::Result<Option<File>> {
         if let Some(live) = dir.try_supervise()? {
             return Ok(Some(live));
         }
-        // An agent that looks holds it for a moment; a supervisor for long.
-        let runs = dir.run()?.is_some_and(|run| run.supervisor.is_alive());
+        // An agent that looks, or a supervisor that has just recorded its exit, holds it
+        // for a moment; one whose program runs holds it for long.
+        let runs = match dir.run()? {
+            Some(run) => dir.exit_of(&run)?.is_none() && run.supervisor.is_alive(),
+            None => false,
+        };
         if runs || Instant::now() >= until {
             return Ok(None);
         }
@@ -168,10 +173,11 @@ impl Supervisor {
             }
         }
         let words: Vec<String> = launch.command.iter().map(|w| expand(w, &env)).collect();
-        let (name, arguments) = words
-            .split_first()
+        let name = words
+            .first()
             .ok_or_else(|| start_failed("the command is empty"))?;
-        let program = find_program(name, &entry.working_dir, &env)?;
+        let path = find_program(name, &entry.working_dir, &env)?;
+        let program = Program::new(path.clone(), &words, &env)?;
 
         let mut mask = SigSet::empty();
         for signal in [
@@ -201,29 +207,28 @@ impl Supervisor {
 
                 // Why a step failed comes back here; exec closes the other end.
                 let (mut reason, mut tell) = io::pipe().map_err(failed("make a pipe"))?;
-                let mut command = Command::new(&program);
+                let mut command = Command::new(&path);
                 command
-                    .arg0(name)
-                    .args(arguments)
-                    .env_clear()
-                    .envs(&env)
                     .stdin(Stdio::null())
                     .stdout(sink.try_clone().map_err(failed("share its output pipe"))?)
                     .stderr(sink);
                 let started_ms = uptime_ms();
                 let started = Instant::now();
                 let spawned = sys::spawn_after(&mut command, move || {
-                    entry.enter().map_err(|failure| {
-                        let _ = tell.write_all(&serde_json::to_vec(&failure).unwrap_or_default());
-                        io::Error::from(Errno::ECANCELED)
-                    })
+                    let failure = match entry.enter() {
+                        Ok(()) => program.become_it(),
+                        Err(failure) => failure,
+                    };
+                    let _ = tell.write_all(&serde_json::to_vec(&failure).unwrap_or_default());
+                    Err(Errno::ECANCELED.into())
                 });
                 // With it go our copies of the writing ends.
                 drop(command);
                 let child = spawned.map_err(|error| {
                     let mut text = Vec::new();
                     let _ = reason.read_to_end(&mut text);
-                    serde_json::from_slice(&text).unwrap_or_else(|_| exec_failure(&program, &error))
+                    serde_json::from_slice(&text)
+                        .unwrap_or_else(|_| start_failed(format!("cannot start it: {error}")))
                 })?;
                 let pid = i32::try_from(child.id()).unwrap_or(0);
                 let mut supervisor = Supervisor {

@@ -1,0 +1,13 @@
+//! What only the process runtime promises, with the real supervisor, real
+//! processes and the control groups of this machine. What every runtime
+//! promises is in `tests/runtime_contract`.
+
+mod support;
+
+mod adoption;
+mod environment;
+mod limits;
+mod output;
+mod ports;
+mod refusals;
+mod tree;
