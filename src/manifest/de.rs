@@ -3,7 +3,7 @@
 //! Unknown keys are recorded and skipped. A value that cannot be read is recorded at its
 //! own node and its [`super::field::Field`] becomes `Bad`; the rest is read on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::value::{BoolDeserializer, StrDeserializer, U32Deserializer};
@@ -14,7 +14,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::field::{EITHER, FIELD};
-use super::problems::did_you_mean;
+use super::problems::{KEPT, did_you_mean};
 use super::tree::{Kind, NodeId, Tree, is_null_text};
 
 /// A fault of one node.
@@ -27,18 +27,31 @@ pub struct Fault {
 
 /// Faults in the order found.
 #[derive(Default)]
-pub struct Sink(RefCell<Vec<Fault>>);
+pub struct Sink {
+    faults: RefCell<Vec<Fault>>,
+    dropped: Cell<usize>,
+}
 
 impl Sink {
     fn push(&self, node: NodeId, error: Error) {
-        self.0.borrow_mut().push(Fault {
+        if self.is_full() {
+            self.dropped.set(self.dropped.get() + 1);
+            return;
+        }
+        self.faults.borrow_mut().push(Fault {
             node: error.node.unwrap_or(node),
             message: error.message,
             hint: error.hint,
         });
     }
+    fn is_full(&self) -> bool {
+        self.faults.borrow().len() >= KEPT
+    }
+    pub fn dropped(&self) -> usize {
+        self.dropped.get()
+    }
     pub fn into_faults(self) -> Vec<Fault> {
-        self.0.into_inner()
+        self.faults.into_inner()
     }
 }
 
@@ -412,7 +425,10 @@ impl<'de> MapAccess<'de> for Pairs<'_> {
                     Error {
                         node: Some(key),
                         message: format!("unknown key \"{}\"", short(name)),
-                        hint: did_you_mean(name, known.iter().copied())
+                        // Guessing is the dear part; nobody reads the thousandth guess.
+                        hint: (!self.de.sink.is_full())
+                            .then(|| did_you_mean(name, known.iter().copied()))
+                            .flatten()
                             .or_else(|| Some(format!("known here: {}", known.join(", ")))),
                     },
                 );

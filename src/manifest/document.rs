@@ -39,6 +39,8 @@ pub struct Document {
     pub line: u32,
     pub declares: Declares,
     pub problems: Vec<Problem>,
+    /// Problems beyond those kept.
+    pub dropped: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -77,11 +79,19 @@ pub fn parse_source(path: &str, content: &Content, defaults: &Defaults) -> Parse
         }
     };
     let file = tree::read(text);
-    let documents: Vec<Document> = file
+    let mut documents: Vec<Document> = file
         .documents
         .iter()
         .filter_map(|tree| document(path, tree, defaults))
         .collect();
+    // Many documents together must not hold what one may not; each keeps its first.
+    let mut room = limits::PROBLEMS_PER_FILE;
+    for document in &mut documents {
+        let keep = document.problems.len().min(room.max(1));
+        document.dropped += document.problems.len() - keep;
+        document.problems.truncate(keep);
+        room = room.saturating_sub(keep);
+    }
     Parsed {
         unreadable: !file.broken.is_empty()
             || documents.iter().any(|d| match d.declares {
@@ -156,9 +166,9 @@ fn document(path: &str, tree: &Tree, defaults: &Defaults) -> Option<Document> {
     }
     let cx = Cx::new(path, tree);
     let declares = declares(&cx, tree, defaults);
-    let problems = match declares {
+    let (problems, dropped) = match declares {
         // Nobody asked us about other people's documents.
-        Declares::Ignored => Vec::new(),
+        Declares::Ignored => (Vec::new(), 0),
         Declares::App(..) | Declares::Source(..) | Declares::Nothing | Declares::Unknown => {
             cx.finish()
         }
@@ -167,6 +177,7 @@ fn document(path: &str, tree: &Tree, defaults: &Defaults) -> Option<Document> {
         line: tree.node(tree.root).line,
         declares,
         problems,
+        dropped,
     })
 }
 

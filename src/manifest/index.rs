@@ -51,6 +51,7 @@ struct Held {
     line: u32,
     what: What,
     problems: Vec<Problem>,
+    dropped: usize,
 }
 
 #[derive(Debug)]
@@ -231,6 +232,7 @@ impl Index {
                 line: document.line,
                 what,
                 problems: document.problems,
+                dropped: document.dropped,
             });
         }
         self.catalog.ignored_documents += entry.ignored;
@@ -293,8 +295,8 @@ impl Index {
                 What::Source(..) | What::Nothing => None,
             }
         });
-        // Those refused name the winner's place, which may have moved.
-        for (path, _) in claims.into_iter().flatten().skip(1) {
+        // Those refused name the first, which may have moved; one of them may be the first now.
+        for (path, _) in claims.into_iter().flatten() {
             dirty_files.insert(path.clone());
         }
         if claims.is_some_and(BTreeSet::is_empty) {
@@ -316,7 +318,7 @@ impl Index {
                 What::Source(_, None) | What::App { .. } | What::Nothing => None,
             }
         });
-        for (path, _) in claims.into_iter().flatten().skip(1) {
+        for (path, _) in claims.into_iter().flatten() {
             dirty_files.insert(path.clone());
         }
         if claims.is_some_and(BTreeSet::is_empty) {
@@ -388,8 +390,9 @@ impl Index {
             }
         }
         problems.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
-        if problems.len() > limits::PROBLEMS_PER_FILE {
-            let more = problems.len() - limits::PROBLEMS_PER_FILE;
+        let dropped: usize = entry.documents.iter().map(|d| d.dropped).sum();
+        if problems.len() > limits::PROBLEMS_PER_FILE || dropped > 0 {
+            let more = dropped + problems.len().saturating_sub(limits::PROBLEMS_PER_FILE);
             problems.truncate(limits::PROBLEMS_PER_FILE);
             if let Some(last) = problems.last().cloned() {
                 problems.push(Problem {

@@ -1,6 +1,6 @@
 //! Collects the problems of one document, each at its node.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use super::de;
@@ -9,11 +9,17 @@ use super::limits;
 use super::tree::{self, NodeId, Tree};
 use crate::model::Problem;
 
+/// Problems of one document that are kept while it is checked: a few more than are told,
+/// so that those told are the first by place in any real file.
+pub const KEPT: usize = 2 * limits::PROBLEMS_PER_FILE;
+
 /// What a check of one document works with.
 pub struct Cx<'a> {
     pub file: &'a str,
     pub tree: &'a Tree,
     problems: RefCell<Vec<Problem>>,
+    /// Problems beyond those kept.
+    dropped: Cell<usize>,
 }
 
 impl<'a> Cx<'a> {
@@ -28,6 +34,7 @@ impl<'a> Cx<'a> {
             file,
             tree,
             problems: RefCell::new(problems),
+            dropped: Cell::new(tree.dropped_faults),
         }
     }
 
@@ -46,7 +53,12 @@ impl<'a> Cx<'a> {
     }
 
     pub fn push(&self, problem: Problem) {
-        self.problems.borrow_mut().push(problem);
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() < KEPT {
+            problems.push(problem);
+        } else {
+            self.dropped.set(self.dropped.get() + 1);
+        }
     }
 
     pub fn make(&self, node: NodeId, message: String, hint: Option<String>) -> Problem {
@@ -66,6 +78,7 @@ impl<'a> Cx<'a> {
     }
 
     pub fn take(&self, sink: de::Sink) {
+        self.dropped.set(self.dropped.get() + sink.dropped());
         for fault in sink.into_faults() {
             self.push(self.make(fault.node, fault.message, fault.hint));
         }
@@ -112,13 +125,13 @@ impl<'a> Cx<'a> {
         );
     }
 
-    /// Problems ordered by place, each once.
-    pub fn finish(self) -> Vec<Problem> {
+    /// Problems ordered by place, each once; and how many more there are.
+    pub fn finish(self) -> (Vec<Problem>, usize) {
         let mut problems = self.problems.into_inner();
         problems.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
         let mut seen = BTreeSet::new();
         problems.retain(|p| seen.insert((p.line, p.column, p.message.clone())));
-        problems
+        (problems, self.dropped.get())
     }
 }
 
@@ -165,7 +178,13 @@ pub fn did_you_mean<'c>(text: &str, candidates: impl Iterator<Item = &'c str>) -
     let plain = |t: &str| t.to_lowercase().replace(['-', '_', ' '], "");
     let wanted = plain(text);
     candidates
-        .map(|c| (strsim::damerau_levenshtein(&wanted, &plain(c)), c))
+        .map(|c| {
+            let known = plain(c);
+            // The start of a word is meant to be that word.
+            let start = wanted.len() >= 3 && known.starts_with(&wanted);
+            let distance = strsim::damerau_levenshtein(&wanted, &known);
+            (if start { 0 } else { distance }, c)
+        })
         .filter(|(distance, c)| *distance <= (c.len() / 3).clamp(1, 3))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, c)| format!("did you mean \"{c}\"?"))

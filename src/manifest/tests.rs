@@ -3,6 +3,11 @@
 use super::*;
 
 mod app;
+mod documents;
+mod examples;
+mod hostile;
+mod index;
+mod round_trip;
 
 pub fn defaults() -> Defaults {
     Defaults::new(ProjectName::new("shop").unwrap(), "")

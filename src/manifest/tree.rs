@@ -8,9 +8,10 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Span, Tag};
 
 use super::limits;
+use super::problems::KEPT;
 
 /// Index into [`Tree::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +64,8 @@ pub struct Tree {
     pub root: NodeId,
     /// Faults that leave the rest of the document readable.
     pub faults: Vec<Fault>,
+    /// Faults beyond those kept.
+    pub dropped_faults: usize,
 }
 
 /// All documents of a file, and what kept others from being read.
@@ -156,6 +159,9 @@ pub fn read(text: &str) -> File {
         let outcome = match parser.next_event() {
             None => return file,
             Some(Ok((event, span))) => builder.take(event, span, &mut budget),
+            Some(Err(error)) if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) => {
+                Err(too_deep(place(error.marker().line(), error.marker().col())))
+            }
             Some(Err(error)) => Err(Stop {
                 fault: fault(
                     place(error.marker().line(), error.marker().col()),
@@ -245,6 +251,7 @@ impl Stop {
 struct Builder {
     nodes: Vec<Node>,
     faults: Vec<Fault>,
+    dropped_faults: usize,
     root: Option<NodeId>,
     open: Vec<Open>,
     anchors: HashMap<usize, NodeId>,
@@ -278,6 +285,7 @@ impl Builder {
                     nodes: std::mem::take(&mut self.nodes),
                     root,
                     faults: std::mem::take(&mut self.faults),
+                    dropped_faults: self.dropped_faults,
                 })));
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -327,13 +335,21 @@ impl Builder {
             Some("str") => true,
             Some(_) => false,
             None => {
-                self.faults.push(Fault {
+                self.fault(Fault {
                     text: tag.original(),
                     hint: Some("remove the tag".to_owned()),
                     ..fault(at, "specs have no YAML tags of their own")
                 });
                 false
             }
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        if self.faults.len() < KEPT {
+            self.faults.push(fault);
+        } else {
+            self.dropped_faults += 1;
         }
     }
 
@@ -459,7 +475,7 @@ impl Builder {
                 "\"{name}\" is set twice; the first is in line {}",
                 first.line
             );
-            self.faults.push(Fault {
+            self.fault(Fault {
                 text: name.clone(),
                 hint: Some("keep one of the two".to_owned()),
                 ..fault((line, column), &message)
