@@ -27,6 +27,9 @@ pub mod local;
 pub mod probing;
 pub mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 pub use decide::step;

@@ -135,18 +135,21 @@ impl Local {
     /// Marks that an operation of [`super::Step::ops`] is being carried out.
     pub fn op_started(&mut self, op: &Op, now: Millis) {
         if let Op::Pull { image, .. } = op {
-            let attempts = match self.images.get(image) {
-                Some(ImageMemory::Failed { attempts, .. }) => *attempts,
+            let (attempts, last) = match self.images.get(image) {
+                Some(ImageMemory::Failed {
+                    attempts, failure, ..
+                }) => (*attempts, Some(failure.clone())),
                 Some(
                     ImageMemory::Pulling { .. } | ImageMemory::Present { .. } | ImageMemory::Lost,
                 )
-                | None => 0,
+                | None => (0, None),
             };
             self.images.insert(
                 image.clone(),
                 ImageMemory::Pulling {
                     since: now,
                     attempts,
+                    last,
                 },
             );
         }
@@ -191,6 +194,18 @@ impl Local {
             LookAgain::No
         };
         let mut notes = Vec::new();
+        let outcome = match (outcome, &after) {
+            (Outcome::Done, Some(found)) if !took_effect(op.kind(), found.as_ref()) => {
+                Outcome::Failed(Failure {
+                    kind: FailureKind::StartFailed,
+                    message: format!(
+                        "the {runtime} runtime said that it was done, but it is not: {}",
+                        state_text(found.as_ref())
+                    ),
+                })
+            }
+            (outcome, _) => outcome,
+        };
         match outcome {
             Outcome::Done | Outcome::Pulled { .. } => match op.kind() {
                 OpKind::Create => {
@@ -234,11 +249,23 @@ impl Local {
         let Op::Pull { image, .. } = op else {
             return Vec::new();
         };
-        let attempts = match self.images.get(image) {
-            Some(ImageMemory::Pulling { attempts, .. }) => *attempts,
+        let (attempts, last) = match self.images.get(image) {
+            Some(ImageMemory::Pulling { attempts, last, .. }) => (*attempts, last.clone()),
             Some(ImageMemory::Present { .. } | ImageMemory::Failed { .. } | ImageMemory::Lost)
-            | None => 0,
+            | None => (0, None),
         };
+        let mut notes = Vec::new();
+        if let Outcome::Failed(failure) = &outcome
+            && last.as_ref() != Some(failure)
+            && failure.kind != FailureKind::RuntimeUnavailable
+        {
+            notes.push(Note {
+                instance: None,
+                kind: EventKind::InstanceFailed,
+                message: format!("pulling {image} failed: {}", failure.message),
+                at: now,
+            });
+        }
         let next = match outcome {
             Outcome::Pulled { digest } => ImageMemory::Present { digest },
             Outcome::Done => ImageMemory::Present { digest: None },
@@ -256,7 +283,7 @@ impl Local {
             },
         };
         self.images.insert(image.clone(), next);
-        Vec::new()
+        notes
     }
 
     /// Creation failed for want of the image: somebody removed it since it was pulled.
@@ -354,6 +381,28 @@ pub struct Probed {
     pub notes: Vec<Note>,
     /// Whether anything is different from before it.
     pub changed: bool,
+}
+
+/// Whether an operation that succeeded shows in what is found after it. If it does not, it
+/// must not be tried again at once, for ever.
+fn took_effect(kind: OpKind, found: Option<&Found>) -> bool {
+    let state = found.map(|f| &f.state);
+    match kind {
+        OpKind::Create => state.is_some(),
+        OpKind::Start => !matches!(state, Some(FoundState::Created)),
+        OpKind::Stop => !matches!(state, Some(FoundState::Running)),
+        OpKind::Remove => state.is_none(),
+        OpKind::Pull | OpKind::SetLimits => true,
+    }
+}
+
+fn state_text(found: Option<&Found>) -> &'static str {
+    match found.map(|f| &f.state) {
+        None => "there is none",
+        Some(FoundState::Created) => "it was never started",
+        Some(FoundState::Running) => "it runs",
+        Some(FoundState::Exited { .. }) => "it has ended but is there",
+    }
 }
 
 /// Whether the caller must look at the instance once more.

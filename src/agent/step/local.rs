@@ -143,8 +143,9 @@ pub enum Ending {
 pub enum ImageMemory {
     Pulling {
         since: Millis,
-        /// Failures before this attempt.
+        /// Failures before this attempt, and the last of them.
         attempts: u32,
+        last: Option<Failure>,
     },
     Present {
         digest: Option<String>,

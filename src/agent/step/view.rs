@@ -121,7 +121,7 @@ fn phase(
         Some(FoundState::Created | FoundState::Exited { .. }) => InstancePhase::Starting,
         None if memory.setback.is_some() => InstancePhase::BackOff,
         None => match super::decide::image_of(instance).map(|i| local.images.get(i)) {
-            Some(Some(ImageMemory::Pulling { attempts: 0, .. })) => InstancePhase::Preparing,
+            Some(Some(ImageMemory::Pulling { last: None, .. })) => InstancePhase::Preparing,
             Some(Some(ImageMemory::Failed { .. } | ImageMemory::Pulling { .. })) => {
                 InstancePhase::BackOff
             }
@@ -153,8 +153,8 @@ fn failure(
     }
     match local.images.get(super::decide::image_of(instance)?) {
         Some(ImageMemory::Failed { failure, .. }) => Some(failure.clone()),
-        Some(ImageMemory::Pulling { .. } | ImageMemory::Present { .. } | ImageMemory::Lost)
-        | None => None,
+        Some(ImageMemory::Pulling { last, .. }) => last.clone(),
+        Some(ImageMemory::Present { .. } | ImageMemory::Lost) | None => None,
     }
 }
 
@@ -167,7 +167,14 @@ pub fn image_views(desired: &DesiredSet, local: &Local) -> BTreeMap<String, Imag
             _ if !has_images => ImageState::Failed {
                 failure: no_runtime(super::DOCKER),
             },
-            Some(ImageMemory::Pulling { .. }) => ImageState::Pulling,
+            // It failed until a pull has succeeded.
+            Some(ImageMemory::Pulling {
+                last: Some(failure),
+                ..
+            }) => ImageState::Failed {
+                failure: failure.clone(),
+            },
+            Some(ImageMemory::Pulling { last: None, .. }) => ImageState::Pulling,
             Some(ImageMemory::Present { digest }) => ImageState::Present {
                 digest: digest.clone(),
             },
