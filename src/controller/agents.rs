@@ -91,10 +91,6 @@ impl Agents {
         }
     }
 
-    pub fn is_connected(&self, node: &NodeName) -> bool {
-        self.sessions.contains_key(node)
-    }
-
     /// Whether the request is on its way to the node.
     pub fn request(&self, node: &NodeName, request: ToAgent) -> bool {
         self.sessions
@@ -189,9 +185,9 @@ mod tests {
         let second = agents.connect(&node());
         assert!(first.end.is_cancelled() && !second.end.is_cancelled());
         agents.disconnect(&node(), first.id);
-        assert!(agents.is_connected(&node()));
+        assert!(agents.sessions.contains_key(&node()));
         agents.disconnect(&node(), second.id);
-        assert!(!agents.is_connected(&node()));
+        assert!(agents.sessions.is_empty());
     }
 
     #[test]

@@ -26,8 +26,6 @@ mod touched;
 mod transact;
 mod types;
 
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,1 +1,0 @@
-//! The controller on a real database, with agents made of messages.
