@@ -205,7 +205,9 @@ async fn keep(handle: &Handle, leading: &mut Leading) {
             }
             Err(_) => {
                 if handle.status().database {
-                    tracing::warn!("the database does not answer, the lease is not renewed; trying again");
+                    tracing::warn!(
+                        "the database does not answer, the lease is not renewed; trying again"
+                    );
                 }
                 handle.0.image.database(false);
                 next = Instant::now();

@@ -26,7 +26,6 @@ mod touched;
 mod transact;
 mod types;
 
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
