@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use evenkeel::agent::runtime::process::cgroup::Hierarchy;
+use evenkeel::agent::runtime::process::{LogLimits, Process};
 use evenkeel::agent::runtime::{FoundState, Runtime};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -170,7 +172,7 @@ async fn instances_of_another_cluster_are_not_seen() {
         cluster: "another".into(),
         shim: env!("CARGO_BIN_EXE_evenkeel").into(),
     };
-    let other = evenkeel::agent::runtime::process::Process::new(config).unwrap();
+    let other = Process::with(config, Hierarchy::none(), LogLimits::default()).unwrap();
     assert!(other.list().await.unwrap().is_empty());
     other.stop(it.id, Duration::ZERO).await.unwrap();
     assert_eq!(host.found(it.id).await.state, FoundState::Running);

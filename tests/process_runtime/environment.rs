@@ -46,7 +46,7 @@ async fn files_are_there_and_programs_are_found_on_the_path() {
 async fn a_program_has_nothing_of_ours_open_and_a_session_of_its_own() {
     let host = Host::new();
     let script = "ls /proc/self/fd | tr '\\n' ' '; echo; readlink /proc/self/fd/0; \
-                  cut -d' ' -f1,5,6 /proc/$$/stat; ulimit -c; grep -E 'NoNewPrivs|SigBlk|SigIgn' /proc/$$/status; \
+                  cut -d' ' -f1,5,6 /proc/$$/stat; ulimit -c; grep -E 'NoNewPrivs|SigBlk|SigIgn' /proc/self/status; \
                   cat /proc/$$/oom_score_adj; pwd";
     let it = sh(script);
     host.run(&it).await.unwrap();

@@ -137,6 +137,7 @@ impl Drop for Host {
                 let _ = std::io::Write::write_all(&mut control, b"stop 0\n");
             }
         }
+        let _ = self.hierarchy.forget(&self.cluster, PATIENCE);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use evenkeel::agent::runtime::process::cgroup::Hierarchy;
 use evenkeel::agent::runtime::process::{Process, ProcessConfig};
 use evenkeel::agent::runtime::{Found, Runtime};
 use evenkeel::model::spec::Task;
@@ -28,6 +29,13 @@ impl ProcessHarness {
             cluster,
             runtime,
         }
+    }
+}
+
+impl Drop for ProcessHarness {
+    fn drop(&mut self) {
+        let groups = Hierarchy::detect(&self.cluster);
+        let _ = groups.forget(&self.cluster, std::time::Duration::from_secs(5));
     }
 }
 

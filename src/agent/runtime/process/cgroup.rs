@@ -187,6 +187,11 @@ impl Hierarchy {
         missing
     }
 
+    /// Removes the cluster's own folders, once nothing is left in them.
+    pub fn forget(&self, cluster: &str, deadline: Duration) -> io::Result<()> {
+        self.group(cluster, "").remove(deadline)
+    }
+
     /// The group of this name, whether it exists or not.
     pub fn group(&self, cluster: &str, name: &str) -> Group {
         let nodes = self.mounts.iter().map(|mount| Node {

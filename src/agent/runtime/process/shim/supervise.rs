@@ -292,7 +292,7 @@ impl Supervisor {
             WaitStatus::Signaled(_, signal, _) => Some(128 + signal as i32),
             _ => None,
         };
-        self.dir.set_exit(&ExitRecord {
+        let recorded = self.dir.set_exit(&ExitRecord {
             starts: self.starts,
             exit: Exit {
                 code,
@@ -300,11 +300,11 @@ impl Supervisor {
                 ran_for_ms: u64::try_from(ran_for.as_millis()).unwrap_or(u64::MAX),
             },
             by_runtime: self.by_runtime,
-        })?;
+        });
         if let Err(error) = self.group.remove(Duration::from_secs(2)) {
             eprintln!("the control group stays behind: {error}");
         }
-        Ok(())
+        recorded
     }
 
     /// Until something happens, or it is time to kill.
