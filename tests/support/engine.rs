@@ -20,8 +20,8 @@ use futures_util::StreamExt as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A few hundred kilobytes: BusyBox with a shell, `httpd`, `nc`, `sleep` and so on; no entrypoint.
-pub const IMAGE: &str = "evenkeel-test:1";
+/// Two megabytes: BusyBox with a shell, `httpd`, `nc`, `sleep` and so on; no entrypoint.
+pub const IMAGE: &str = "evenkeel-test-busybox:1";
 
 /// The Engine that all tests share. They use clusters of their own and never stop it.
 pub const SHARED: &str = "unix:///var/run/docker.sock";
@@ -188,6 +188,22 @@ impl Engine {
         let mut dockerd = self.dockerd.take().expect("it runs");
         dockerd.kill().unwrap();
         dockerd.wait().unwrap();
+        self.await_containerds_end();
+    }
+
+    /// containerd dies with its Engine, a moment later. An Engine started in
+    /// that moment would take it for alive and wait for it in vain.
+    fn await_containerds_end(&self) {
+        let pidfile = self.dir.join("exec/containerd/containerd.pid");
+        let pid = fs::read_to_string(&pidfile).unwrap_or_default();
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let end = Instant::now() + Duration::from_secs(10);
+        while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(Instant::now() < end, "containerd {pid} lives on");
+            std::thread::yield_now();
+        }
+        // Nobody may ever have waited for it; then its number still looks alive.
+        let _ = fs::remove_file(&pidfile);
     }
 
     /// As a service manager stops it: its containers are stopped first.

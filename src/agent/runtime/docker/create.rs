@@ -231,10 +231,10 @@ pub(super) fn update(limits: Limits, cpus: u64) -> ContainerUpdateBody {
 fn live_ceilings(limits: Limits, cpus: u64) -> (i64, i64, i64) {
     let (nano, memory, _) = ceilings(limits, cpus);
     let all_cpus = nano_cpus(u64::MAX, cpus);
-    match memory {
-        Some(memory) => (nano.unwrap_or(all_cpus), memory, memory),
-        None => (nano.unwrap_or(all_cpus), NO_MEMORY_CEILING, -1),
-    }
+    // Swap is raised along explicitly: "unlimited" (-1) the Engine notes down and
+    // never puts in force, and the kernel refuses memory above it.
+    let memory = memory.unwrap_or(NO_MEMORY_CEILING);
+    (nano.unwrap_or(all_cpus), memory, memory)
 }
 
 /// The limits that a container's settings mean. `hint`: what was last put in
