@@ -62,6 +62,9 @@ const STOP_MARGIN: Duration = Duration::from_secs(30);
 /// How long another removal of the same container is waited for.
 const REMOVAL_DEADLINE: Duration = Duration::from_secs(20);
 
+/// How long a name may be reserved for a container that is being made.
+const NAME_DEADLINE: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Debug)]
 pub struct DockerConfig {
     /// The Engine's socket: a path, with or without `unix://`.
@@ -383,8 +386,7 @@ impl Inner {
                 }
                 // The name is taken: by this very instance, or by somebody else.
                 Err(error) if error.is_status(409) => {
-                    let ours = self.locate(instance.id).await;
-                    if ours.map_err(|e| error::of_call(&e))?.is_some() {
+                    if self.is_named(&name, instance.id).await? {
                         return Ok(None);
                     }
                 }
@@ -398,6 +400,31 @@ impl Inner {
                 labels::long_container_name(instance)
             ),
         ))
+    }
+
+    /// Whether the container of that name is this instance. A name is reserved a
+    /// moment before its container can be seen, so it is waited for: to take
+    /// another name then would make a second container of one instance.
+    async fn is_named(&self, name: &str, id: InstanceId) -> Result<bool, Error> {
+        let deadline = tokio::time::Instant::now() + NAME_DEADLINE;
+        loop {
+            match self.inspect_container(name).await {
+                Ok(answer) => {
+                    let labels = answer.config.and_then(|config| config.labels);
+                    let holder = labels.and_then(|l| labels::instance_of(&self.config.cluster, &l));
+                    return Ok(holder == Some(id));
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error::of_call(&error)),
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Error::new(
+                    FailureKind::StartFailed,
+                    format!("the name {name} is taken by a container that cannot be seen"),
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn copy_files(&self, instance: &DesiredInstance, container: &str) -> Result<(), Error> {
