@@ -73,7 +73,7 @@ pub fn parse_source(path: &str, content: &Content, defaults: &Defaults) -> Parse
         Err(problem) => {
             return Parsed {
                 documents: Vec::new(),
-                problems: vec![problem],
+                problems: vec![*problem],
                 unreadable: true,
             };
         }
@@ -106,25 +106,25 @@ pub fn parse_source(path: &str, content: &Content, defaults: &Defaults) -> Parse
     }
 }
 
-fn text_of<'c>(path: &str, content: &'c Content) -> Result<&'c str, Problem> {
+fn text_of<'c>(path: &str, content: &'c Content) -> Result<&'c str, Box<Problem>> {
     let too_large = |bytes: u64| {
-        of_file(
+        Box::new(of_file(
             path,
             format!(
                 "the file has {bytes} bytes, more than the {} of a spec file, and is not read",
                 size(limits::SPEC_FILE_BYTES)
             ),
             Some("split it, or keep it outside of the source's folder".to_owned()),
-        )
+        ))
     };
     match content {
         Content::Removed => Ok(""),
         Content::TooLarge { size } => Err(too_large(*size)),
-        Content::NotAFile { what } => Err(of_file(
+        Content::NotAFile { what } => Err(Box::new(of_file(
             path,
             format!("this is {what}, and only plain files are read"),
             Some("put the file itself here".to_owned()),
-        )),
+        ))),
         Content::Bytes(bytes) if bytes.len() as u64 > limits::SPEC_FILE_BYTES => {
             Err(too_large(bytes.len() as u64))
         }
@@ -137,7 +137,7 @@ fn text_of<'c>(path: &str, content: &'c Content) -> Result<&'c str, Problem> {
                     .rposition(|&b| b == b'\n')
                     .map_or(0, |i| i + 1);
                 let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-                Problem {
+                Box::new(Problem {
                     line: count(1 + before.iter().filter(|&&b| b == b'\n').count()),
                     column: count(
                         1 + String::from_utf8_lossy(&before[line_start..])
@@ -149,7 +149,7 @@ fn text_of<'c>(path: &str, content: &'c Content) -> Result<&'c str, Problem> {
                         message,
                         Some("save the file as UTF-8 text".to_owned()),
                     )
-                }
+                })
             };
             if let Some(index) = bytes.iter().position(|&b| b == 0) {
                 return Err(at(index, "there is a NUL byte here, so this is not text"));

@@ -20,18 +20,13 @@ pub const FIELD: &str = "$field";
 pub const EITHER: &str = "$either";
 
 /// One value of a spec.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub enum Field<T> {
+    #[default]
     Absent,
     /// Its problem is recorded already.
     Bad(NodeId),
     Set(NodeId, T),
-}
-
-impl<T> Default for Field<T> {
-    fn default() -> Field<T> {
-        Field::Absent
-    }
 }
 
 impl<T> Field<T> {

@@ -61,11 +61,11 @@ pub fn load(
     let mut total: u64 = 0;
     for file in &draft.files {
         match content(file, read(&file.path)) {
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(*problem),
             Ok(data) => {
                 total = total.saturating_add(data.len() as u64);
                 if total > limits::REFERENCED_BYTES_PER_APP {
-                    problems.push(problem(
+                    problems.push(*problem(
                         file,
                         format!(
                             "the files of this app together exceed {}; they travel inside the spec to every node",
@@ -87,7 +87,7 @@ pub fn load(
     Ok(spec)
 }
 
-fn content(file: &FileRef, found: Lookup) -> Result<Vec<u8>, Problem> {
+fn content(file: &FileRef, found: Lookup) -> Result<Vec<u8>, Box<Problem>> {
     let too_large = |bytes: u64| {
         problem(
             file,
@@ -118,12 +118,12 @@ fn content(file: &FileRef, found: Lookup) -> Result<Vec<u8>, Problem> {
     }
 }
 
-fn problem(file: &FileRef, message: String, hint: &str) -> Problem {
-    Problem {
+fn problem(file: &FileRef, message: String, hint: &str) -> Box<Problem> {
+    Box::new(Problem {
         message,
         hint: Some(hint.to_owned()),
         ..file.place.clone()
-    }
+    })
 }
 
 /// Bytes with a binary unit.

@@ -389,7 +389,7 @@ impl Index {
                 What::Nothing => {}
             }
         }
-        problems.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
+        problems.sort_by_key(|p| (p.line, p.column));
         let dropped: usize = entry.documents.iter().map(|d| d.dropped).sum();
         if problems.len() > limits::PROBLEMS_PER_FILE || dropped > 0 {
             let more = dropped + problems.len().saturating_sub(limits::PROBLEMS_PER_FILE);

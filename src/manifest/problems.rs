@@ -128,7 +128,7 @@ impl<'a> Cx<'a> {
     /// Problems ordered by place, each once; and how many more there are.
     pub fn finish(self) -> (Vec<Problem>, usize) {
         let mut problems = self.problems.into_inner();
-        problems.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
+        problems.sort_by_key(|p| (p.line, p.column));
         let mut seen = BTreeSet::new();
         problems.retain(|p| seen.insert((p.line, p.column, p.message.clone())));
         (problems, self.dropped.get())

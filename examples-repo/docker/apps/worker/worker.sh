@@ -2,7 +2,7 @@
 order=0
 while true; do
   order=$((order + 1))
-  echo "$(date -u +%H:%M:%S) packed order $order"
+  echo "$(busybox date -u +%H:%M:%S) packed order $order"
   touch /run/worker/heartbeat
   sleep "${PAUSE:-2}"
 done
