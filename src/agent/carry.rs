@@ -84,11 +84,12 @@ async fn work(
                 digest: image.digest,
             });
         }
-        Op::Create { .. } => match instance {
-            Some(instance) => runtime.create(cluster, instance).await?,
-            // The set changed between the decision and now; the next step decides anew.
-            None => {}
-        },
+        Op::Create { .. } => {
+            // Without one the set changed since the decision; the next step decides anew.
+            if let Some(instance) = instance {
+                runtime.create(cluster, instance).await?;
+            }
+        }
         Op::Start { id } => runtime.start(*id).await?,
         Op::Stop { id, grace, .. } => runtime.stop(*id, *grace).await?,
         Op::Remove { id, .. } => runtime.remove(*id).await?,

@@ -389,21 +389,21 @@ impl Runtime for FakeRuntime {
         query: LogQuery,
     ) -> Result<BoxStream<'static, Result<String, Error>>, Error> {
         self.check_up()?;
-        let lines = {
+        let mut lines = {
             let state = self.state();
             state.things.get(&id).ok_or_else(|| gone(id))?.log.clone()
         };
-        let from = lines.len().saturating_sub(query.tail);
-        let past = futures_util::stream::iter(lines[from..].to_vec().into_iter().map(Ok));
+        let seen = lines.len();
+        let tail = lines.split_off(seen.saturating_sub(query.tail));
+        let past = futures_util::stream::iter(tail.into_iter().map(Ok));
         if !query.follow {
             return Ok(past.boxed());
         }
         // Follows by looking at the log whenever something happened to the instance.
         let fake = self.clone();
         let hints = self.watch();
-        let rest = futures_util::stream::unfold(
-            (hints, lines.len(), false),
-            move |(mut hints, seen, ended)| {
+        let rest =
+            futures_util::stream::unfold((hints, seen, false), move |(mut hints, seen, ended)| {
                 let fake = fake.clone();
                 async move {
                     if ended {
@@ -422,8 +422,7 @@ impl Runtime for FakeRuntime {
                         hints.next().await?;
                     }
                 }
-            },
-        );
+            });
         Ok(past.chain(rest.flatten()).boxed())
     }
 
