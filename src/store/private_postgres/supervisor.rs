@@ -185,9 +185,9 @@ impl Supervisor {
         set("log_line_prefix", "%m [%p] ");
         match self.options.durability {
             Durability::Full => {}
+            // Not `synchronous_commit`: what a killed server had not written would be lost.
             Durability::ServerCrashOnly => {
                 set("fsync", "off");
-                set("synchronous_commit", "off");
                 set("full_page_writes", "off");
             }
         }
