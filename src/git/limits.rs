@@ -31,3 +31,9 @@ pub const CONNECT: Duration = Duration::from_secs(10);
 
 /// Bytes of the answer to `info/refs`: about 400,000 refs.
 pub const REFS_BYTES: usize = 32 << 20;
+
+/// Packs in a mirror before they are made one. Looking an object up asks them one by one.
+pub const PACKS: usize = 50;
+
+/// To pack one mirror; a larger one stays as it is.
+pub const REPACK: Duration = Duration::from_secs(60);

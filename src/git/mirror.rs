@@ -1,6 +1,6 @@
 //! The folder of bare mirrors, and fetching into them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::fetch;
 use super::libgit2;
 use super::location::Location;
 use super::secret;
+use super::tidy;
 use super::tree::Reader;
 use super::{BlobId, Error, Fetched, Read, TreeEntryChange, limits};
 use crate::model::{CommitId, SourceSpec};
@@ -168,21 +169,36 @@ impl Mirrors {
         Reader::open(&self.mirror_of(spec), url, commit, &spec.path)
     }
 
-    /// Deletes the mirrors of sources that are no longer configured.
-    pub fn retain<'a>(&self, specs: impl Iterator<Item = &'a SourceSpec>) -> Result<(), Error> {
-        let kept: std::collections::BTreeSet<PathBuf> = specs.map(|s| self.mirror_of(s)).collect();
-        let failed = |why: std::io::Error| Error::local("cannot delete an unused mirror", why);
+    /// Deletes the mirrors of sources that are not in `configured`, and packs those that
+    /// many fetches left in pieces. For now and then; mirrors in use are left for the
+    /// next time. Names the first failure after doing what it could.
+    pub async fn tidy(&self, configured: &[SourceSpec]) -> Result<(), Error> {
+        let kept: BTreeSet<PathBuf> = configured.iter().map(|s| self.mirror_of(s)).collect();
+        let mirrors = self.clone();
+        tokio::task::spawn_blocking(move || mirrors.tidy_now(&kept))
+            .await
+            .map_err(|join| Error::local("tidying the mirrors failed unexpectedly", join))?
+    }
+
+    fn tidy_now(&self, kept: &BTreeSet<PathBuf>) -> Result<(), Error> {
+        let failed = |why: std::io::Error| Error::local("cannot tidy the mirrors", why);
+        let mut outcome = Ok(());
         for entry in std::fs::read_dir(&self.shared.folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            // Busy: the next round takes it.
+            if path.extension().is_none_or(|e| e != "git") {
+                continue;
+            }
             let Ok(_guard) = self.lock_of(&path).try_lock_owned() else {
                 continue;
             };
-            if !kept.contains(&path) && path.extension().is_some_and(|e| e == "git") {
-                std::fs::remove_dir_all(&path).map_err(failed)?;
-            }
+            let done = if kept.contains(&path) {
+                tidy::repack(&path, Instant::now() + limits::REPACK).map(|_| ())
+            } else {
+                std::fs::remove_dir_all(&path).map_err(failed)
+            };
+            outcome = outcome.and(done);
         }
-        Ok(())
+        outcome
     }
 
     async fn read_with<T: Send + 'static>(

@@ -27,6 +27,7 @@ pub mod limits;
 mod location;
 mod mirror;
 mod secret;
+mod tidy;
 mod transport;
 mod tree;
 mod watch;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
 use super::{Refusal, limits};
 
@@ -55,7 +55,12 @@ pub(super) fn read_bounded(path: &str, max: u64) -> Result<String, Refusal> {
         file: path.to_owned(),
         why,
     };
-    let file = File::open(path).map_err(|e| refuse(e.to_string()))?;
+    // Not waiting: opening a pipe that nobody writes would.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|e| refuse(e.to_string()))?;
     // Opening first and asking the open file: the answer cannot change in between.
     let kind = file.metadata().map_err(|e| refuse(e.to_string()))?;
     if !kind.is_file() {

@@ -287,7 +287,11 @@ async fn a_changed_url_shares_nothing() {
     assert!(matches!(read, Err(Error::CommitMissing { .. })), "{read:?}");
     assert_eq!(fixture.fetch().await.unwrap().previous, None);
 
-    fixture.mirrors.retain([&fixture.spec].into_iter()).unwrap();
+    fixture
+        .mirrors
+        .tidy(std::slice::from_ref(&fixture.spec))
+        .await
+        .unwrap();
     let left = std::fs::read_dir(fixture.folder.path().join("mirrors")).unwrap();
     assert_eq!(left.count(), 1, "the unused mirror is gone");
 }

@@ -158,6 +158,61 @@ async fn a_broken_mirror_is_made_anew() {
     assert_eq!(fixture.fetch().await.unwrap().previous, None);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn many_fetches_leave_one_pack_and_all_that_is_needed() {
+    let fixture = Fixture::new();
+    let count = evenkeel::git::limits::PACKS + 5;
+    for n in 0..count {
+        let text = n.to_string();
+        fixture
+            .repo
+            .commit(&text, &[(&format!("{n}.yaml"), Some(&text))]);
+        fixture.fetch().await.unwrap();
+    }
+    let mirrors = fixture.folder.path().join("mirrors");
+    let mirror = std::fs::read_dir(&mirrors)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let packs = || {
+        std::fs::read_dir(mirror.join("objects/pack"))
+            .unwrap()
+            .filter(|e| {
+                e.as_ref()
+                    .unwrap()
+                    .path()
+                    .extension()
+                    .is_some_and(|e| e == "pack")
+            })
+            .count()
+    };
+    assert_eq!(packs(), count);
+    let head = fixture.fetch().await.unwrap().head;
+    // Opened before the packs go, read after.
+    let reader = fixture.mirrors.reader(&fixture.spec, &head).unwrap();
+    fixture
+        .mirrors
+        .tidy(std::slice::from_ref(&fixture.spec))
+        .await
+        .unwrap();
+    assert_eq!(packs(), 1);
+    assert_eq!(reader.changed(None).unwrap().len(), count);
+    let all = fixture
+        .mirrors
+        .changed(&fixture.spec, None, &head)
+        .await
+        .unwrap();
+    assert_eq!(all.len(), count);
+
+    let next = fixture.repo.commit("Next", &[("x.yaml", Some("x"))]);
+    let fetched = fixture.fetch().await.unwrap();
+    assert_eq!((fetched.head.0, fetched.rewritten), (next, false));
+    fixture.mirrors.tidy(&[]).await.unwrap();
+    assert!(!mirror.exists());
+}
+
 /// Commits with the git program in a working tree, as a developer does.
 fn commit_in(folder: &std::path::Path, message: &str) {
     let status = Command::new("git")

@@ -9,6 +9,7 @@
 #[path = "../support/git_http.rs"]
 mod git_http;
 
+mod cost;
 mod http;
 mod local;
 mod ssh;
