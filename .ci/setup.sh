@@ -17,9 +17,9 @@ need() { # package, then a command that succeeds when it is there
   shift
   "$@" >/dev/null 2>&1 || missing+=("$package")
 }
-header() { [ -e "/usr/include/$1" ] || ls "/usr/include/"*"/$1"; }
+header() { [ -e "/usr/include/$1" ] || compgen -G "/usr/include/*/$1"; }
 static_busybox() { [ -x /bin/busybox ] && ! ldd /bin/busybox; }
-postgres() { have initdb || ls /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb 2>/dev/null | grep -q .; }
+postgres() { have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' || compgen -G '/usr/pgsql-*/bin/initdb'; }
 certificates() { [ -s /etc/ssl/certs/ca-certificates.crt ]; }
 
 need build-essential have cc
@@ -71,18 +71,17 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
   }
   quietly apt-get -q update
-  for package in "${missing[@]}"; do
-    echo "setup: installing $package"
-    quietly apt-get -q -y --no-install-recommends install "$package"
-    # A test's own sshd is all that is wanted, not one that opens this host.
-    if [ "$package" = openssh-server ] && [ -d /run/systemd/system ]; then
-      quietly systemctl disable ssh.service ssh.socket
-    fi
-  done
+  printf 'setup: installing %s\n' "${missing[@]}"
+  quietly apt-get -q -y --no-install-recommends install "${missing[@]}"
+  # A test's own sshd is all that is wanted, not one that opens this host.
+  case " ${missing[*]} " in *" openssh-server "*)
+    [ ! -d /run/systemd/system ] || quietly systemctl disable ssh.service ssh.socket
+    ;;
+  esac
 fi
 
 if ! have cargo && [ ! -x "$HOME/.cargo/bin/cargo" ]; then
-  if apt-cache show rustup >/dev/null 2>&1; then
+  if apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [0-9]'; then
     echo "setup: installing rustup"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y install rustup >/dev/null
     rustup default stable >/dev/null
