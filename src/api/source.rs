@@ -1,5 +1,7 @@
 //! Sources: what an operator says of one, and how far it was followed.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::quantity::{format_duration, parse_duration};
@@ -41,6 +43,9 @@ fn default_interval() -> String {
     "1m".to_owned()
 }
 
+/// Shortest interval between polls: below it a forge takes us for an attack.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+
 impl SourceInput {
     /// A source with everything left out that may be.
     pub fn new(name: SourceName, url: impl Into<String>) -> SourceInput {
@@ -61,6 +66,23 @@ impl SourceInput {
     pub fn into_spec(self) -> Result<SourceSpec, String> {
         let project = ProjectName::new(self.project).map_err(|e| format!("project: {e}"))?;
         let interval = parse_duration(&self.interval).map_err(|e| format!("interval: {e}"))?;
+        if interval < MIN_INTERVAL {
+            return Err(format!(
+                "interval: {} is too often; at least {} (a webhook is faster than any poll)",
+                self.interval,
+                format_duration(MIN_INTERVAL)
+            ));
+        }
+        check_url(&self.url)?;
+        if self.branch.is_empty() || self.branch.starts_with('-') {
+            return Err(format!("branch: \"{}\" is not a branch", self.branch));
+        }
+        if self.path.split('/').any(|part| matches!(part, "." | "..")) {
+            return Err(format!(
+                "path: \"{}\" must stay below the repository's root",
+                self.path
+            ));
+        }
         Ok(SourceSpec {
             name: self.name,
             url: self.url,
@@ -71,6 +93,45 @@ impl SourceInput {
             credentials: self.credentials,
             webhook_secret_file: self.webhook_secret_file,
         })
+    }
+}
+
+/// Whether the address is of a kind that can be fetched from and holds no password: it would
+/// be stored and shown. Never repeats the password.
+fn check_url(url: &str) -> Result<(), String> {
+    let kinds = "an https://, http://, ssh:// or file:// URL, user@host:path, or an absolute path";
+    let odd = |c: char| c.is_whitespace() || c.is_control();
+    // Two colons name one of Git's remote helpers: `ext::sh -c …` runs a program.
+    if url.starts_with('-') || url.contains(odd) || url.contains("::") {
+        return Err(format!("url: it is not {kinds}"));
+    }
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let scp_like = url.split_once(':').is_some_and(|(host, path)| {
+            !host.is_empty() && !host.contains('/') && !path.is_empty()
+        });
+        return match url.starts_with('/') || scp_like {
+            true => Ok(()),
+            false => Err(format!("url: \"{url}\" is not {kinds}")),
+        };
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if let Some((user, _)) = authority.rsplit_once('@')
+        && user.contains(':')
+    {
+        return Err(
+            "url: it holds a password, which would be stored and shown; write it into a file on \
+             the controller's host and name that as credentials.tokenFile (--token-file)"
+                .to_owned(),
+        );
+    }
+    match scheme {
+        "https" | "http" | "ssh" if authority.is_empty() => {
+            Err(format!("url: \"{url}\" names no host"))
+        }
+        "https" | "http" | "ssh" | "file" => Ok(()),
+        other => Err(format!(
+            "url: {other}:// cannot be fetched from; give {kinds}"
+        )),
     }
 }
 
@@ -234,5 +295,67 @@ pub fn source_status(snapshot: &Snapshot, source: &Source) -> SourceStatus {
         held: source.held.as_ref().map(HeldView::from),
         apps: snapshot.apps_of(&spec.name).len(),
         sync: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut SourceInput)) -> String {
+        let name = SourceName::new("shop").expect("a label");
+        let mut input = SourceInput::new(name, "https://forge.example/shop.git");
+        assert!(input.clone().into_spec().is_ok());
+        change(&mut input);
+        input.into_spec().err().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_refused_and_not_repeated() {
+        for url in [
+            "https://bot:hunter2@forge/x",
+            "ssh://git:hunter2@forge/x",
+            "http://:hunter2@h",
+        ] {
+            let why = refused(|i| i.url = url.to_owned());
+            assert!(
+                why.contains("password") && !why.contains("hunter2"),
+                "{why}"
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_of_every_usual_kind_are_taken() {
+        for url in [
+            "http://127.0.0.1:8080/x.git",
+            "ssh://git@forge:2222/x",
+            "git@forge.example:team/x.git",
+            "file:///srv/x",
+            "/srv/x",
+        ] {
+            assert_eq!(refused(|i| i.url = url.to_owned()), "", "{url}");
+        }
+        for url in [
+            "",
+            "x",
+            "ftp://forge/x",
+            "ext::sh -c id",
+            "ext::sh",
+            "-x:y",
+            "https://",
+            "./x",
+        ] {
+            assert_ne!(refused(|i| i.url = url.to_owned()), "", "{url}");
+        }
+    }
+
+    #[test]
+    fn fields_say_what_is_wrong_with_them() {
+        assert!(refused(|i| i.interval = "soon".to_owned()).starts_with("interval: "));
+        assert!(refused(|i| i.interval = "10ms".to_owned()).starts_with("interval: "));
+        assert!(refused(|i| i.project = "Shop".to_owned()).starts_with("project: "));
+        assert!(refused(|i| i.branch = String::new()).starts_with("branch: "));
+        assert!(refused(|i| i.path = "a/../b".to_owned()).starts_with("path: "));
     }
 }

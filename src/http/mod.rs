@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use auth::Tokens;
 pub use problem::Problem;
-pub use serve::{Limits, serve};
+pub use serve::{Limits, serve, serve_with};
 
 use crate::controller::Handle;
 use crate::store::Store;

@@ -44,7 +44,8 @@ pub async fn serve(listener: TcpListener, state: AppState, cancel: CancellationT
     serve_with(listener, state, cancel, Limits::default()).await;
 }
 
-pub(super) async fn serve_with(
+/// The same with limits of the caller's.
+pub async fn serve_with(
     listener: TcpListener,
     mut state: AppState,
     cancel: CancellationToken,
