@@ -1,16 +1,25 @@
 //! `source …`: the followed repositories.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::api::{SourceInput, SourceStatus};
+use crate::client::Client;
 use crate::clock;
 use crate::model::source::Credentials;
 use crate::model::{SourceName, SyncOutcome, Timestamp};
 
 use super::args::{Global, SourceAddArgs, SourceCommand};
 use super::exit::{Code, Failure, Outcome};
-use super::output::{Cell, Paint, Table, Tone, age, one_line, print, tone_of, word, write};
+use super::output::{
+    Cell, Paint, Table, Tone, age, counted, one_line, print, tone_of, word, write,
+};
 use super::server::connect;
+
+/// For all apps of a source to stop, their grace periods included.
+const REMOVE_WITHIN: Duration = Duration::from_secs(600);
+/// Between two looks while they do.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub async fn run(global: &Global, command: SourceCommand) -> Outcome {
     let client = connect(global)?;
@@ -46,12 +55,7 @@ pub async fn run(global: &Global, command: SourceCommand) -> Outcome {
             })?;
         }
         SourceCommand::Remove { name, prune } => {
-            let gone = client.remove_source(&parse(&name)?, prune).await?;
-            write(&if gone {
-                format!("removed source {name}\n")
-            } else {
-                format!("source {name} goes with the last of its apps; see: evenkeel status\n")
-            })?;
+            return remove(&client, &parse(&name)?, prune).await;
         }
         SourceCommand::Approve { name } => {
             let status = client.approve_source(&parse(&name)?).await?;
@@ -60,6 +64,43 @@ pub async fn run(global: &Global, command: SourceCommand) -> Outcome {
             })?;
         }
     }
+    Ok(Code::Done)
+}
+
+/// With `prune` it takes as long as its apps take to stop.
+async fn remove(client: &Client, name: &SourceName, prune: bool) -> Outcome {
+    let deadline = tokio::time::Instant::now() + REMOVE_WITHIN;
+    let mut told = None;
+    loop {
+        match client.remove_source(name, prune).await {
+            Ok(true) => break,
+            Ok(false) => {}
+            // It went while we looked away.
+            Err(error) if told.is_some() && error.status() == Some(404) => break,
+            Err(error) => return Err(error.into()),
+        }
+        let left = match client.source(name).await {
+            Ok(status) => status.apps,
+            Err(error) if error.status() == Some(404) => break,
+            Err(error) => return Err(error.into()),
+        };
+        if told != Some(left) {
+            eprintln!("taking down {} of source {name}", counted(left, "app"));
+            told = Some(left);
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err(Failure::new(
+                Code::TimedOut,
+                format!(
+                    "gave up waiting for {} of source {name}",
+                    counted(left, "app")
+                ),
+            )
+            .with_hint("evenkeel status"));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    write(&format!("removed source {name}\n"))?;
     Ok(Code::Done)
 }
 

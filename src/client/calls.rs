@@ -123,8 +123,7 @@ impl Client {
             .await
     }
 
-    /// With `prune` its apps are taken down first; the source goes with the last one, and
-    /// then the answer is `false`: not gone yet.
+    /// With `prune` its apps are taken down first. `false`: not gone yet; ask again until it is.
     pub async fn remove_source(&self, name: &SourceName, prune: bool) -> Result<bool, Error> {
         let request = self
             .request(Method::DELETE, &["sources", name.as_str()])

@@ -78,9 +78,9 @@ fn no_app(snapshot: &Snapshot, key: &AppKey) -> Problem {
                 .apps
                 .keys()
                 .filter(|k| k.project == key.project)
-                .map(|k| (strsim::jaro_winkler(k.name.as_str(), key.name.as_str()), k))
-                .filter(|(score, _)| *score > 0.85)
-                .max_by(|a, b| a.0.total_cmp(&b.0))
+                .map(|k| (strsim::osa_distance(k.name.as_str(), key.name.as_str()), k))
+                .filter(|(distance, k)| *distance <= 1 + k.name.as_str().len() / 6)
+                .min_by_key(|(distance, _)| *distance)
                 .map(|(_, k)| k)
         });
     let problem = Problem::not_found(format!("there is no app {key}"));

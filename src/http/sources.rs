@@ -125,7 +125,7 @@ pub async fn remove(
     Ok(if gone {
         StatusCode::NO_CONTENT
     } else {
-        // It goes with its last app.
+        // Its apps are being taken down; asked again, it answers 204 once it is gone.
         StatusCode::ACCEPTED
     })
 }

@@ -1,0 +1,21 @@
+//! The surface in process: real HTTP, a real controller on a real Postgres, a real Git
+//! repository; agents are made of messages.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod access;
+mod agents;
+mod apps;
+mod cli;
+mod events;
+mod followers;
+mod hooks;
+mod limits;
+#[path = "../support/pg.rs"]
+mod pg;
+mod server;
+mod sources;
