@@ -5,6 +5,7 @@
 //! DIR/admin-token agent-token   0600, made at the first start
 //! DIR/cluster-name              name of the cluster in containers' labels
 //! DIR/cluster-id                identity of the database it was used with
+//! DIR/controller-id             who holds the lease, also after a restart
 //! DIR/listen                    address of the running API
 //! DIR/controller.lock agent.lock  one process per role
 //! DIR/postgres/ mirrors/ agent/
@@ -192,6 +193,17 @@ impl DataDir {
         format!("local-{}", &clock::uuid().simple().to_string()[..8])
     }
 
+    /// Who holds the lease: the same after a restart, so that a controller that was killed leads
+    /// again at once. Unique because [`DataDir::lock`] admits one process only.
+    pub fn controller_id(&self) -> Result<String, Error> {
+        if let Some(id) = read(&self.path.join("controller-id"))?.filter(|id| !id.is_empty()) {
+            return Ok(id);
+        }
+        let id = clock::uuid().to_string();
+        self.write("controller-id", &id, 0o644)?;
+        Ok(id)
+    }
+
     /// Refuses a database other than the one of earlier starts: its leaders' epochs begin
     /// anew, so the agent would refuse their orders.
     pub fn check_database(&self, id: uuid::Uuid) -> Result<(), Error> {
@@ -312,6 +324,7 @@ mod tests {
         let id = uuid::Uuid::from_u128(1);
         dir.check_database(id).unwrap();
         dir.check_database(id).unwrap();
+        assert_eq!(dir.controller_id().unwrap(), dir.controller_id().unwrap());
         assert!(matches!(
             dir.check_database(uuid::Uuid::from_u128(2)),
             Err(Error::OtherDatabase { .. })

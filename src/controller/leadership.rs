@@ -58,7 +58,10 @@ pub(super) async fn run(handle: Handle) {
 /// One look as a follower: who leads, and what is the state.
 async fn follow(handle: &Handle) {
     let leader = match handle.0.store.current_lease().await {
-        Ok(lease) => lease.map(|l| l.address),
+        // Its own address means a predecessor that was killed: nobody leads until its lease ends.
+        Ok(lease) => lease
+            .map(|l| l.address)
+            .filter(|address| *address != handle.0.options.address),
         Err(error) => {
             tracing::debug!(error = %chain(&error), "the lease cannot be read");
             handle.0.image.database(false);
@@ -221,8 +224,8 @@ async fn announce(handle: Handle) {
         .transact("leadership", |_, now, _| {
             let message = match handle.0.image.leading() {
                 Ok(leading) => format!(
-                    "{} leads since now, in epoch {}",
-                    handle.0.options.holder, leading.epoch.0
+                    "the controller at {} leads, epoch {}",
+                    handle.0.options.address, leading.epoch.0
                 ),
                 Err(_) => return Ok(Decision::default()),
             };

@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::stop::{Parts, Signals};
 use super::{ControllerArgs, logging};
-use crate::clock;
 use crate::config::{DataDir, source_from_flag};
 use crate::controller::{self, Handle, Options};
 use crate::git::Mirrors;
@@ -121,8 +120,7 @@ pub fn start(setup: Setup<'_>, parts: &mut Parts) -> anyhow::Result<Handle> {
     let local = listener
         .local_addr()
         .context("the listener has no address")?;
-    let holder = format!("{local}-{}", &clock::uuid().simple().to_string()[..8]);
-    let options = Options::new(cluster.clone(), holder, address.clone());
+    let options = Options::new(cluster.clone(), dir.controller_id()?, address.clone());
 
     let stop = CancellationToken::new();
     let handle = controller::start(store.clone(), mirrors, options, stop.clone());
