@@ -5,7 +5,7 @@
 //! and never restarted by the Engine: restarts are the agent's decision, since
 //! they count as evidence.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use bollard::models::{
@@ -64,13 +64,7 @@ pub(super) fn body(
         image: Some(instance.run.image.clone().unwrap_or_else(|| image.clone())),
         entrypoint: command.clone(),
         cmd,
-        env: Some(
-            workload
-                .env
-                .iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect(),
-        ),
+        env: Some(env(instance)),
         user: workload.user.clone(),
         working_dir: working_dir.clone(),
         labels: Some(labels::of_container(cluster, instance)),
@@ -84,6 +78,23 @@ pub(super) fn body(
         host_config: Some(host_config(cluster, instance, node)),
         ..Default::default()
     })
+}
+
+/// Who it is, as plain processes are told too; the spec's own words win.
+fn env(instance: &DesiredInstance) -> Vec<String> {
+    let mut all = BTreeMap::from([
+        (
+            "EVENKEEL_PROJECT".to_owned(),
+            instance.app.project.to_string(),
+        ),
+        ("EVENKEEL_APP".to_owned(), instance.app.name.to_string()),
+        ("EVENKEEL_SLOT".to_owned(), instance.slot.to_string()),
+        ("EVENKEEL_INSTANCE".to_owned(), instance.id.to_string()),
+    ]);
+    all.extend(instance.run.workload.env.clone());
+    all.iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect()
 }
 
 fn host_config(cluster: &str, instance: &DesiredInstance, node: &NodeSettings) -> HostConfig {

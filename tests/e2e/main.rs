@@ -1,0 +1,26 @@
+//! The whole product on real input: the real binary with its private Postgres,
+//! Git over HTTP, a real Docker Engine, and an observer outside of it all.
+//!
+//! Each test has its own cluster name, data folder, repository and port, so
+//! they run side by side on one Engine; tests that kill an Engine bring their own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../support/engine.rs"]
+mod engine;
+#[path = "../support/git_http.rs"]
+mod git_http;
+
+mod cluster;
+mod observer;
+mod specs;
+
+mod crashes;
+mod failures;
+mod operators;
+mod rollouts;
+mod sources;
