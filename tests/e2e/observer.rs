@@ -213,21 +213,23 @@ async fn sample(docker: Docker, cluster: String, app: String, seen: Arc<Mutex<Se
             .into_iter()
             .flatten()
             .collect();
-        let mut seen = seen.lock().unwrap();
-        seen.samples += 1;
-        seen.most_running = seen.most_running.max(list.len());
-        // One starts to serve while the list is being asked: only two low
-        // samples in a row are a broken promise.
-        let ready = answers.len();
-        if let Some(before) = before {
-            let sure = ready.max(before);
-            seen.fewest_ready = Some(seen.fewest_ready.map_or(sure, |f| f.min(sure)));
-        }
-        before = Some(ready);
-        for answer in answers {
-            *seen.answers.entry(answer.trim().to_owned()).or_default() += 1;
-        }
-        drop(seen);
-        tokio::task::yield_now().await;
+        record(&seen, list.len(), &answers, before);
+        before = Some(answers.len());
+        pause().await;
+    }
+}
+
+fn record(seen: &Mutex<Seen>, running: usize, answers: &[String], before: Option<usize>) {
+    let mut seen = seen.lock().unwrap();
+    seen.samples += 1;
+    seen.most_running = seen.most_running.max(running);
+    // One starts to serve while the list is being asked: only two low samples
+    // in a row are a broken promise.
+    if let Some(before) = before {
+        let sure = answers.len().max(before);
+        seen.fewest_ready = Some(seen.fewest_ready.map_or(sure, |f| f.min(sure)));
+    }
+    for answer in answers {
+        *seen.answers.entry(answer.trim().to_owned()).or_default() += 1;
     }
 }
