@@ -16,7 +16,11 @@ use crate::plan::operate::{self, Prune};
 
 /// Adds what the source's task does right now. Outside of `read`: both may lock.
 fn with_sync(state: &AppState, mut status: SourceStatus) -> SourceStatus {
-    status.sync = state.handle.sync_status(&status.name).map(|s| SyncView {
+    let live = state.handle.sync_status(&status.name);
+    // A poll that changes nothing is not written down: only the task knows it.
+    let polled = live.as_ref().and_then(|s| s.last_attempt_at);
+    status.last_attempt_at = status.last_attempt_at.max(polled);
+    status.sync = live.map(|s| SyncView {
         running: s.running,
         last_attempt_at: s.last_attempt_at,
         next_attempt_at: s.next_attempt_at,

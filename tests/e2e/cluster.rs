@@ -267,7 +267,7 @@ impl Cluster {
     }
 
     pub async fn sync(&self) {
-        self.post("sources/repo/sync", &Value::Null).await;
+        self.post("sources/repo/sync", &serde_json::json!({})).await;
     }
 
     /// Runs the command line against this cluster: exit code, standard output, standard error.
