@@ -20,12 +20,16 @@ pub struct Cluster {
     pub socket: String,
     port: u16,
     process: Option<Child>,
+    agent: Option<Child>,
+    /// `Some`: controller and agent are processes of their own.
+    database: Option<String>,
     http: reqwest::Client,
 }
 
 pub struct Setup {
     pub socket: String,
     pub interval: &'static str,
+    pub database: Option<String>,
 }
 
 impl Default for Setup {
@@ -33,6 +37,7 @@ impl Default for Setup {
         Setup {
             socket: engine::SHARED.to_owned(),
             interval: "1s",
+            database: None,
         }
     }
 }
@@ -61,10 +66,15 @@ impl Cluster {
             socket: setup.socket,
             port: free_port(),
             process: None,
+            agent: None,
+            database: setup.database,
             http: reqwest::Client::new(),
             dir,
         };
         cluster.up().await;
+        if cluster.database.is_some() {
+            cluster.start_agent();
+        }
         let url = cluster.git.url("repo.git");
         let body = serde_json::json!({
             "name": "repo", "url": url, "branch": "main", "project": "shop",
@@ -77,25 +87,19 @@ impl Cluster {
     /// Starts the process and waits until it is ready.
     pub async fn up(&mut self) {
         assert!(self.process.is_none(), "it runs");
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-            .arg("up")
+        let mut command = self.command();
+        if let Some(database) = &self.database {
+            command.args(["controller", "--database-url", database]);
+        } else {
+            command
+                .args(["up", "--node-name", "host"])
+                .args(["--engine-socket", &self.socket]);
+        }
+        command
             .arg("--data-dir")
             .arg(self.data_dir())
-            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
-            .args(["--cluster", &self.name, "--node-name", "host"])
-            .args(["--engine-socket", &self.socket])
-            .env("RUST_LOG", "info")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.process = Some(process);
+            .args(["--listen", &format!("127.0.0.1:{}", self.port)]);
+        self.process = Some(command.spawn().unwrap());
         let end = Instant::now() + LONG;
         loop {
             let answer = self
@@ -115,6 +119,48 @@ impl Cluster {
             );
             pause().await;
         }
+    }
+
+    fn command(&self) -> Command {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+        command
+            .env("EVENKEEL_CLUSTER", &self.name)
+            .env("RUST_LOG", "info")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        command
+    }
+
+    /// Starts an agent of its own, which asks this cluster's API.
+    pub fn start_agent(&mut self) {
+        assert!(self.agent.is_none(), "it runs");
+        let mut command = self.command();
+        command
+            .args([
+                "agent",
+                "--node-name",
+                "host",
+                "--controller-url",
+                &self.url(),
+            ])
+            .args(["--engine-socket", &self.socket])
+            .arg("--token-file")
+            .arg(self.data_dir().join("agent-token"))
+            .arg("--data-dir")
+            .arg(self.dir.path().join("agent"));
+        self.agent = Some(command.spawn().unwrap());
+    }
+
+    pub fn kill_agent(&mut self) {
+        let mut agent = self.agent.take().expect("it runs");
+        agent.kill().unwrap();
+        agent.wait().unwrap();
     }
 
     pub fn kill(&mut self) {
@@ -339,7 +385,7 @@ fn find(dir: &std::path::Path, name: &str) -> Option<PathBuf> {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
+        for mut process in self.agent.take().into_iter().chain(self.process.take()) {
             let pid = nix::unistd::Pid::from_raw(i32::try_from(process.id()).unwrap_or(0));
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
             let end = Instant::now() + Duration::from_secs(15);

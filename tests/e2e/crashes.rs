@@ -104,3 +104,32 @@ async fn the_engine_dies_mid_rollout() {
     assert_eq!(c.containers().await.len(), 3);
     drop(c);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controller_and_agent_die_apart_mid_rollout() {
+    let setup = Setup {
+        database: Some(crate::pg::url().await),
+        ..Setup::default()
+    };
+    let spec = slow().spec(Version::Good("one"));
+    let mut c = Cluster::start_with(setup, &[("web.yaml", &spec)]).await;
+    let head = c.repo.head("main").unwrap().to_string();
+    c.wait_healthy("web", &head).await;
+    let observer = Observer::start(&c, "web").await;
+    let second = rolling(&c).await;
+    c.kill_agent();
+    c.start_agent();
+    c.wait_app("web", "further on", |a| {
+        let new = a["instances"].as_array().map_or(0, |list| {
+            list.iter()
+                .filter(|i| i["commit"] == second.as_str() && i["ready"] == true)
+                .count()
+        });
+        new >= 2
+    })
+    .await;
+    c.kill();
+    c.up().await;
+    c.wait_healthy("web", &second).await;
+    exact(&observer.finish().await);
+}

@@ -15,6 +15,9 @@ mod engine;
 #[path = "../support/git_http.rs"]
 mod git_http;
 
+#[path = "../support/pg.rs"]
+mod pg;
+
 mod cluster;
 mod observer;
 mod specs;

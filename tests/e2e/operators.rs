@@ -40,8 +40,10 @@ async fn every_verb_on_a_live_cluster() {
 
     // Rolled back by hand: held until released.
     ok(&["rollback", "shop/web"]);
-    c.wait_app("web", "back at the first", |a| a["running"]["commit"] == first.as_str())
-        .await;
+    c.wait_app("web", "back at the first", |a| {
+        a["running"]["commit"] == first.as_str()
+    })
+    .await;
     c.wait_rolled_back("web", &second).await;
     ok(&["release", "shop/web"]);
     c.wait_healthy("web", &second).await;
