@@ -152,7 +152,7 @@ pub struct VerbArgs {
 #[derive(Subcommand, Debug)]
 pub enum SourceCommand {
     /// Follow a repository
-    Add(SourceAddArgs),
+    Add(Box<SourceAddArgs>),
     /// Show all sources
     List,
     /// Show one source in full

@@ -26,7 +26,7 @@ pub async fn run(global: &Global, command: SourceCommand) -> Outcome {
     match command {
         SourceCommand::Add(args) => {
             let replace = args.replace;
-            let input = input(global, args)?;
+            let input = input(global, *args)?;
             let status = if replace {
                 client.put_source(&input).await?
             } else {

@@ -116,7 +116,7 @@ fn collect(
             }
         } else if manifest::is_spec_path(&below) {
             let content = if kind.is_file() {
-                read(&entry.path(), limits::SPEC_FILE_BYTES as u64).map_err(failed)?
+                read(&entry.path(), limits::SPEC_FILE_BYTES).map_err(failed)?
             } else {
                 Content::NotAFile {
                     what: if kind.is_symlink() {
@@ -170,7 +170,7 @@ fn look_up(root: &Path, path: &str) -> Lookup {
             what: "a folder".to_owned(),
         };
     }
-    match read(&full, limits::REFERENCED_FILE_BYTES as u64) {
+    match read(&full, limits::REFERENCED_FILE_BYTES) {
         Ok(Content::Bytes(bytes)) => Lookup::Found(bytes),
         Ok(Content::TooLarge { size }) => Lookup::TooLarge { size },
         Ok(Content::NotAFile { what }) => Lookup::NotAFile { what },
