@@ -181,10 +181,10 @@ impl Follower {
         if self.is_taken(&fetched.head) {
             return self.store_attempt().await;
         }
-        if !self.tree.is_at(&fetched.head) {
-            if let Err(error) = self.read_tree(&fetched.head).await {
-                return self.fail(Some(fetched.head), &error).await;
-            }
+        if !self.tree.is_at(&fetched.head)
+            && let Err(error) = self.read_tree(&fetched.head).await
+        {
+            return self.fail(Some(fetched.head), &error).await;
         }
         match self.take_over(&fetched).await {
             Ok(()) => Attempt::Done,
