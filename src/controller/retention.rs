@@ -1,4 +1,5 @@
-//! Bounds the history that only people read: events, ended rollouts, commits.
+//! Bounds the history that only people read (events, ended rollouts, commits), and
+//! the mirrors' room on disk.
 
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub(super) async fn run(handle: Handle, term: CancellationToken) {
         let Ok(leading) = handle.0.image.leading() else {
             return;
         };
+        if pause == PERIOD {
+            tidy_mirrors(&handle).await;
+        }
         let retention = &handle.0.options.retention;
         pause = match handle.0.store.collect(leading.epoch, retention).await {
             Ok(collected) if collected.more => BREATH,
@@ -33,5 +37,19 @@ pub(super) async fn run(handle: Handle, term: CancellationToken) {
                 PERIOD
             }
         };
+    }
+}
+
+async fn tidy_mirrors(handle: &Handle) {
+    let specs = handle.read(|s| {
+        s.sources
+            .values()
+            .map(|s| s.spec.clone())
+            .collect::<Vec<_>>()
+    });
+    if let Ok(specs) = specs
+        && let Err(error) = handle.0.mirrors.tidy(&specs).await
+    {
+        tracing::warn!(error = %chain(&error), "the mirrors could not be tidied, trying again later");
     }
 }
