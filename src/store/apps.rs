@@ -9,6 +9,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::encode::{from_amount, json, json_opt, name, text, time};
+use super::schedule::AppPatch;
 use crate::model::{
     App, AppKey, AppSpec, Change, CommitId, Declared, Invalid, ReleaseId, RolloutId, SpecDigest,
     Suspension,
@@ -134,39 +135,30 @@ pub(super) async fn set_suspension(
     Ok(done.rows_affected())
 }
 
-pub(super) async fn set_target(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
-    let (mut keys, mut targets) = (Vec::new(), Vec::new());
-    for change in changes {
-        let Change::SetTarget { app, release } = change else {
-            continue;
-        };
-        keys.push(app.to_string());
-        targets.push(release.0);
+/// Once per commit; each app must exist.
+pub(super) async fn patch(
+    conn: &mut PgConnection,
+    patches: &HashMap<&AppKey, AppPatch>,
+) -> sqlx::Result<u64> {
+    let (mut keys, mut steps) = (Vec::new(), Vec::new());
+    let (mut targets, mut rollouts) = (Vec::new(), Vec::new());
+    for (key, patch) in patches {
+        keys.push(key.to_string());
+        steps.push(patch.steps);
+        targets.push(patch.target.map(|r| r.0));
+        rollouts.push(patch.rollout.map(|r| r.0));
     }
     let done = sqlx::query(
-        "UPDATE apps SET target = u.target
-         FROM unnest($1::text[], $2::uuid[]) AS u(key, target) WHERE apps.key = u.key",
+        "UPDATE apps SET version = version + u.steps, target = coalesce(u.target, apps.target),
+             rollout = coalesce(u.rollout, apps.rollout)
+         FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::uuid[])
+             AS u(key, steps, target, rollout)
+         WHERE apps.key = u.key",
     )
     .bind(keys)
+    .bind(steps)
     .bind(targets)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
-}
-
-/// Moves the versions of all apps that a commit touched, each of which must exist.
-pub(super) async fn step_versions(
-    conn: &mut PgConnection,
-    steps: &HashMap<&AppKey, i64>,
-) -> sqlx::Result<u64> {
-    let keys: Vec<String> = steps.keys().map(|k| k.to_string()).collect();
-    let counts: Vec<i64> = steps.values().copied().collect();
-    let done = sqlx::query(
-        "UPDATE apps SET version = version + u.steps
-         FROM unnest($1::text[], $2::bigint[]) AS u(key, steps) WHERE apps.key = u.key",
-    )
-    .bind(keys)
-    .bind(counts)
+    .bind(rollouts)
     .execute(conn)
     .await?;
     Ok(done.rows_affected())

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::encode::text;
-use super::schedule::{Batch, Kind, schedule, version_steps};
+use super::schedule::{Batch, Kind, app_patches, schedule};
 use super::{
     Epoch, Error, Event, Generation, Store, apps, events, instances, nodes, releases, rollouts,
     sources,
@@ -50,10 +50,10 @@ impl Store {
                 for batch in schedule(commit.changes) {
                     write(conn, &batch).await?;
                 }
-                let steps = version_steps(commit.changes);
-                if !steps.is_empty() {
-                    let moved = apps::step_versions(conn, &steps).await.map_err(sql)?;
-                    exactly(steps.len(), moved)?;
+                let patches = app_patches(commit.changes);
+                if !patches.is_empty() {
+                    let patched = apps::patch(conn, &patches).await.map_err(sql)?;
+                    exactly(patches.len(), patched)?;
                 }
                 if commit.events.is_empty() {
                     return Ok(Vec::new());
@@ -154,7 +154,6 @@ async fn write_rows(
         Kind::SetReleaseState => (Rows::All, releases::set_state(conn, changes).await?),
         Kind::PinImage => (Rows::All, releases::pin_image(conn, changes).await?),
         Kind::ForgetRelease => (Rows::Any, releases::forget(conn, changes).await?),
-        Kind::SetTarget => (Rows::All, apps::set_target(conn, changes).await?),
         Kind::Quarantine => (Rows::All, releases::quarantine(conn, changes).await?),
         Kind::Unquarantine => (Rows::Any, releases::unquarantine(conn, changes).await?),
         Kind::PutRollout => (Rows::All, rollouts::put(conn, changes).await?),

@@ -14,7 +14,7 @@ use crate::model::{
     AppKey, Change, NodeName, Rejection, ReleaseId, Rollout, RolloutId, RolloutKind,
 };
 
-/// Each also becomes its app's last one.
+/// That each is now its app's last one is written with the app (`apps::patch`).
 pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
     let (mut ids, mut apps) = (Vec::new(), Vec::new());
     let (mut kinds, mut rollbacks_of) = (Vec::new(), Vec::new());
@@ -51,15 +51,6 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
         outcomes.push(rollout.outcome.as_deref().map(text));
         rejections.push(json_opt(rollout.rejection.as_ref())?);
     }
-    sqlx::query(
-        "UPDATE apps SET rollout = u.id
-         FROM unnest($1::text[], $2::uuid[]) AS u(key, id)
-         WHERE apps.key = u.key AND apps.rollout IS DISTINCT FROM u.id",
-    )
-    .bind(&apps)
-    .bind(&ids)
-    .execute(&mut *conn)
-    .await?;
     let done = sqlx::query(
         "INSERT INTO rollouts (id, app, kind, rollback_of, from_release, to_release, strategy,
              replacement, phase, started_at, progress_at, best_healthy, baking_at, finished_at,

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use crate::model::{AppKey, Change, NodeName, SourceName};
+use crate::model::{AppKey, Change, NodeName, ReleaseId, RolloutId, SourceName};
 
 /// Changes that one statement can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +27,6 @@ pub(super) enum Kind {
     SetReleaseState,
     PinImage,
     ForgetRelease,
-    SetTarget,
     Quarantine,
     Unquarantine,
     PutRollout,
@@ -67,9 +66,10 @@ enum Row<'a> {
     Text(&'a str),
 }
 
-fn place_of(change: &Change) -> (Kind, Owner<'_>, Row<'_>) {
+/// `None`: [`app_patches`] writes it.
+fn place_of(change: &Change) -> Option<(Kind, Owner<'_>, Row<'_>)> {
     use Owner::{App, Node, Source};
-    match change {
+    Some(match change {
         Change::PutSource(s) => (Kind::PutSource, Source(&s.spec.name), Row::Own),
         Change::RemoveSource(name) => (Kind::RemoveSource, Source(name), Row::Own),
         Change::Declare { app, .. } => (Kind::Declare, App(app), Row::Own),
@@ -85,15 +85,14 @@ fn place_of(change: &Change) -> (Kind, Owner<'_>, Row<'_>) {
         Change::ForgetRelease { app, release } => {
             (Kind::ForgetRelease, App(app), Row::Id(release.0))
         }
-        Change::SetTarget { app, .. } => (Kind::SetTarget, App(app), Row::Own),
+        Change::SetTarget { .. } => return None,
         Change::Quarantine { app, rejection } => {
             (Kind::Quarantine, App(app), Row::Text(&rejection.digest.0))
         }
         Change::Unquarantine { app, digest } => {
             (Kind::Unquarantine, App(app), Row::Text(&digest.0))
         }
-        // It also writes which rollout is the app's last.
-        Change::PutRollout(r) => (Kind::PutRollout, App(&r.app), Row::Own),
+        Change::PutRollout(r) => (Kind::PutRollout, App(&r.app), Row::Id(r.id.0)),
         Change::AddInstance(i) => (Kind::AddInstance, App(&i.app), Row::Id(i.id.0)),
         Change::SetGoal { app, instance, .. } => (Kind::SetGoal, App(app), Row::Id(instance.0)),
         Change::SetRequests { app, instance, .. } => {
@@ -112,7 +111,7 @@ fn place_of(change: &Change) -> (Kind, Owner<'_>, Row<'_>) {
             None => (Kind::DropImage, Node(node), Row::Text(image)),
         },
         Change::RemoveNode { node } => (Kind::RemoveNode, Node(node), Row::Own),
-    }
+    })
 }
 
 /// Batches in the order in which they must be written.
@@ -121,7 +120,9 @@ pub(super) fn schedule(changes: &[Change]) -> Vec<Batch<'_>> {
     let mut of_kind: HashMap<Kind, Vec<usize>> = HashMap::new();
     let mut last: HashMap<Owner, (usize, HashSet<Row>)> = HashMap::new();
     for change in changes {
-        let (kind, owner, row) = place_of(change);
+        let Some((kind, owner, row)) = place_of(change) else {
+            continue;
+        };
         let indexes = of_kind.entry(kind).or_default();
         let first = match last.get(&owner) {
             None => 0,
@@ -151,31 +152,45 @@ pub(super) fn schedule(changes: &[Change]) -> Vec<Batch<'_>> {
     batches
 }
 
-/// By how much the version of each app grows; apps that are removed at the end are left
-/// out. `SetInvalid` is not counted: it alone may name an app that is not there, and
-/// moves the version itself.
-pub(super) fn version_steps(changes: &[Change]) -> HashMap<&AppKey, i64> {
-    let mut steps: HashMap<&AppKey, i64> = HashMap::new();
+/// What a whole commit does to the app's own row besides declaring it: written once, at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct AppPatch {
+    /// By how much its version grows.
+    pub steps: i64,
+    pub target: Option<ReleaseId>,
+    /// Its last rollout.
+    pub rollout: Option<RolloutId>,
+}
+
+/// Apps that are removed at the end are left out. `SetInvalid` is not counted: it alone may
+/// name an app that is not there, and moves the version itself.
+pub(super) fn app_patches(changes: &[Change]) -> HashMap<&AppKey, AppPatch> {
+    let mut patches: HashMap<&AppKey, AppPatch> = HashMap::new();
     for change in changes {
+        let Some(app) = change.app() else { continue };
         match change {
-            Change::SetInvalid { .. } => {}
+            Change::SetInvalid { .. } => continue,
             Change::RemoveApp { app } => {
-                steps.remove(app);
+                patches.remove(app);
+                continue;
             }
-            other => {
-                if let Some(app) = other.app() {
-                    *steps.entry(app).or_default() += 1;
-                }
-            }
+            _ => {}
+        }
+        let patch = patches.entry(app).or_default();
+        patch.steps += 1;
+        match change {
+            Change::SetTarget { release, .. } => patch.target = Some(*release),
+            Change::PutRollout(rollout) => patch.rollout = Some(rollout.id),
+            _ => {}
         }
     }
-    steps
+    patches
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Goal, InstanceId, ReleaseId, Timestamp};
+    use crate::model::{Goal, InstanceId, Timestamp};
 
     fn app(n: u128) -> AppKey {
         format!("p/a{n}").parse().unwrap()
@@ -184,6 +199,13 @@ mod tests {
         Change::SetTarget {
             app: app(a),
             release: ReleaseId(Uuid::from_u128(1)),
+        }
+    }
+    fn pin(a: u128) -> Change {
+        Change::PinImage {
+            app: app(a),
+            release: ReleaseId(Uuid::from_u128(1)),
+            image: String::new(),
         }
     }
     fn goal(a: u128, instance: u128) -> Change {
@@ -206,11 +228,11 @@ mod tests {
     #[test]
     fn a_pattern_repeated_per_app_needs_one_batch_per_kind() {
         let changes: Vec<Change> = (0..100)
-            .flat_map(|n| [target(n), goal(n, 2 * n), goal(n, 2 * n + 1)])
+            .flat_map(|n| [pin(n), goal(n, 2 * n), goal(n, 2 * n + 1)])
             .collect();
         assert_eq!(
             shape(&changes),
-            [(Kind::SetTarget, 100), (Kind::SetGoal, 200)]
+            [(Kind::PinImage, 100), (Kind::SetGoal, 200)]
         );
     }
 
@@ -225,7 +247,7 @@ mod tests {
     #[test]
     fn order_within_an_app_is_kept() {
         let remove = |a| Change::RemoveApp { app: app(a) };
-        let changes = [target(1), goal(1, 1), target(1), remove(2), target(2)];
+        let changes = [pin(1), goal(1, 1), pin(1), remove(2), pin(2)];
         for batches in [schedule(&changes)] {
             let order: Vec<&Change> = batches
                 .iter()
@@ -244,18 +266,24 @@ mod tests {
     }
 
     #[test]
-    fn versions_start_again_after_a_removal() {
+    fn an_app_starts_again_after_a_removal() {
         let changes = [
             target(1),
             Change::RemoveApp { app: app(1) },
-            target(1),
-            target(1),
+            pin(1),
+            pin(1),
             target(2),
-            Change::RemoveApp { app: app(2) },
+            pin(2),
         ];
         let (first, second) = (app(1), app(2));
-        let steps = version_steps(&changes);
-        assert_eq!(steps.get(&first), Some(&2));
-        assert_eq!(steps.get(&second), None);
+        let patches = app_patches(&changes);
+        let target = Some(ReleaseId(Uuid::from_u128(1)));
+        let patch = |steps, target| AppPatch {
+            steps,
+            target,
+            rollout: None,
+        };
+        assert_eq!(patches[&first], patch(2, None));
+        assert_eq!(patches[&second], patch(2, target));
     }
 }
