@@ -47,6 +47,7 @@ pub struct Source {
     pub spec: SourceSpec,
     /// The source whose repository declares this one; `None`: an operator added it.
     pub declared_by: Option<SourceName>,
+    /// An operator removed it with its apps: no longer followed, and gone with the last of them.
     pub suspended: bool,
     pub last_attempt_at: Option<Timestamp>,
     /// Head of the branch when last seen.

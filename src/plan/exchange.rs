@@ -65,6 +65,10 @@ pub fn plan_exchange(
     let sorted = sort(work, wanted);
     let bounds = Bounds::of(wanted);
     match third_version(work, wanted, &sorted) {
+        // Instances of `keep` serve for another release: they wait for its images too.
+        Some(_) if serving == Serving::Keep => {
+            work.wait_for("the images, before one of two old versions goes", None);
+        }
         Some(keep) => {
             let reason = format!(
                 "at most two versions live at once, so all go to {} first",

@@ -38,7 +38,7 @@ pub use ids::IdSource;
 pub use report::{AppReport, PlanReport};
 pub use settings::Settings;
 
-use crate::model::{AppKey, Change, Event, Snapshot, Timestamp};
+use crate::model::{Actor, AppKey, Change, Event, EventKind, Snapshot, SourceName, Timestamp};
 
 /// Which apps to look at.
 #[derive(Clone, Copy, Debug)]
@@ -99,5 +99,38 @@ pub fn plan(input: &PlanInput<'_>, ids: &mut IdSource) -> Plan {
         Scope::All => input.snapshot.apps.keys().for_each(&mut one),
         Scope::Apps(keys) => keys.iter().for_each(&mut one),
     }
+    remove_emptied_sources(input, &mut plan);
     plan
+}
+
+/// A source that was removed with its apps goes when the last of them is down.
+fn remove_emptied_sources(input: &PlanInput<'_>, plan: &mut Plan) {
+    let gone: BTreeSet<&AppKey> = plan
+        .changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::RemoveApp { app } => Some(app),
+            _ => None,
+        })
+        .collect();
+    let emptied: BTreeSet<SourceName> = gone
+        .iter()
+        .filter_map(|key| input.snapshot.apps.get(*key))
+        .filter_map(|app| input.snapshot.sources.get(&app.source))
+        .filter(|source| source.suspended)
+        .map(|source| &source.spec.name)
+        .filter(|name| input.snapshot.apps_of(name).all(|key| gone.contains(key)))
+        .cloned()
+        .collect();
+    for name in emptied {
+        let mut event = Event::new(
+            input.now,
+            Actor::Controller,
+            EventKind::SourceRemoved,
+            format!("source {name} is removed: its last app is down"),
+        );
+        event.source = Some(name.clone());
+        plan.events.push(event);
+        plan.changes.push(Change::RemoveSource(name));
+    }
 }

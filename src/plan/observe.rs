@@ -70,21 +70,47 @@ pub fn plan_report(now: Timestamp, snapshot: &Snapshot, report: &NodeReport) -> 
         }
     }
     for note in &report.notes {
+        if is_derived(note.kind) {
+            continue;
+        }
+        let instance = note
+            .instance
+            .and_then(|id| Some((id, on_node?.instances.get(&id)?)))
+            .and_then(|(id, key)| snapshot.apps.get(key)?.instances.get(&id));
+        let message = match instance {
+            Some(i) => format!("{} on {}: {}", name_of(i), report.node, note.message),
+            None => note.message.clone(),
+        };
         let mut event = Event::new(
             now - Duration::from_millis(note.age_ms),
             Actor::Agent(report.node.clone()),
             note.kind,
-            note.message.clone(),
+            message,
         );
         event.node = Some(report.node.clone());
         event.instance = note.instance;
-        event.app = note
-            .instance
-            .and_then(|id| on_node.and_then(|usage| usage.instances.get(&id)))
-            .cloned();
+        event.app = instance.map(|i| i.app.clone());
         decision.events.push(event);
     }
     decision
+}
+
+/// Told once, from the state itself, with the evidence: an agent's own word for
+/// it would be a second line.
+fn is_derived(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::InstanceReady
+            | EventKind::InstanceUnready
+            | EventKind::InstanceExited
+            | EventKind::InstanceFailed
+            | EventKind::InstanceStopping
+            | EventKind::InstanceGone
+    )
+}
+
+fn name_of(instance: &Instance) -> String {
+    format!("instance {} (slot {})", instance.id.short(), instance.slot)
 }
 
 fn plan_node(now: Timestamp, snapshot: &Snapshot, report: &NodeReport, decision: &mut Decision) {
@@ -111,7 +137,8 @@ fn plan_node(now: Timestamp, snapshot: &Snapshot, report: &NodeReport, decision:
                     "node {} joined with {} cpu and {} memory",
                     report.node,
                     format_cpu(report.facts.capacity.cpu_millis),
-                    format_memory(report.facts.capacity.memory_bytes)
+                    // Whole mebibytes: no host has a round number of bytes.
+                    format_memory(report.facts.capacity.memory_bytes >> 20 << 20)
                 ),
             ));
         }
@@ -189,7 +216,7 @@ fn plan_instance(
         decision.events.push(event);
     };
     let was_ready = old.is_some_and(|s| s.ready);
-    let name = format!("instance {} (slot {})", instance.id.short(), instance.slot);
+    let name = name_of(instance);
     if status.exits > old.map_or(0, |s| s.exits) {
         let how = status
             .last_exit

@@ -5,6 +5,7 @@ mod world;
 
 mod failing;
 mod nodes;
+mod observing;
 mod placing;
 mod properties;
 mod rolling;

@@ -114,8 +114,20 @@ fn run(steps: &[Step], shape: u8) -> World {
     world
 }
 
+/// 64 cases keep the edit-test loop short; `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    ProptestConfig {
+        cases: if asked { default.cases } else { 64 },
+        max_shrink_iters: 2000,
+        failure_persistence: None,
+        ..default
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn plans_keep_the_invariants_and_come_to_rest(steps in steps(), shape in 0..6u8) {

@@ -6,7 +6,7 @@ use super::world::*;
 use crate::model::problem::Problem;
 use crate::model::source::Credentials;
 use crate::model::*;
-use crate::plan::operate::plan_approve_held;
+use crate::plan::operate::{Prune, plan_approve_held, plan_remove_source};
 use crate::plan::sync::{SyncInput, plan_sync};
 
 fn source() -> SourceName {
@@ -226,4 +226,23 @@ fn the_same_commit_again_changes_nothing_but_the_source() {
     let changes = sync(&mut world, "1", &catalog(&["a"]));
     assert_eq!(changes.len(), 1);
     assert!(world.log.is_empty());
+}
+
+#[test]
+fn a_source_removed_with_its_apps_goes_with_the_last_of_them() {
+    let mut world = world();
+    sync(&mut world, "1", &catalog(&["a", "b"]));
+    world.settle();
+    let refused = plan_remove_source(world.now, &world.snapshot, &source(), Prune::Refuse, "eva");
+    assert!(refused.unwrap_err().to_string().contains("2 app(s)"));
+    let go = plan_remove_source(
+        world.now,
+        &world.snapshot,
+        &source(),
+        Prune::TakeDown,
+        "eva",
+    );
+    world.apply(&go.unwrap().changes);
+    world.settle();
+    assert!(world.snapshot.apps.is_empty() && world.snapshot.sources.is_empty());
 }
