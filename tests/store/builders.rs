@@ -224,7 +224,7 @@ pub fn rollout(of: usize, n: usize, to: ReleaseId, phase: RolloutPhase) -> Rollo
                 of: Some(RolloutId(id(n - 1))),
             },
         },
-        from: (n % 2 == 0).then(|| ReleaseId(id(n + 1000))),
+        from: n.is_multiple_of(2).then(|| ReleaseId(id(n + 1000))),
         to,
         strategy: match n % 2 {
             0 => Strategy::Rolling,
@@ -273,8 +273,8 @@ pub fn status(n: usize) -> InstanceStatus {
             1 => InstancePhase::BackOff,
             _ => InstancePhase::Gone,
         },
-        ready: n % 3 == 0,
-        ready_since: (n % 3 == 0).then(|| at(n as i64)),
+        ready: n.is_multiple_of(3),
+        ready_since: n.is_multiple_of(3).then(|| at(n as i64)),
         first_started_at: Some(at(1)),
         started_at: Some(at(2)),
         exits: n as u32,
@@ -283,7 +283,7 @@ pub fn status(n: usize) -> InstanceStatus {
         ports: BTreeMap::from([("http".into(), "10.0.0.1:32768".into())]),
         last_exit: None,
         last_probe: None,
-        failure: (n % 2 == 0).then(|| Failure {
+        failure: n.is_multiple_of(2).then(|| Failure {
             kind: FailureKind::PullFailed,
             message: "connection reset".into(),
         }),

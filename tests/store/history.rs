@@ -86,7 +86,7 @@ fn record(n: usize) -> CommitRecord {
         subject: format!("Change {n}"),
         committed_at: at(n as i64),
         seen_at: at(n as i64),
-        valid: Some(n % 2 == 0),
+        valid: Some(n.is_multiple_of(2)),
         problem_count: n as u32,
         problems: vec![problem; n],
     }

@@ -1,5 +1,7 @@
 //! The store on a real Postgres; a database per test.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod builders;
 mod commit;
 mod faults;

@@ -4,7 +4,7 @@
 //! Use from a test binary with `#[path = "../support/pg.rs"] mod pg;`, then
 //! `pg::database().await`.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
