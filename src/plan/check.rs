@@ -50,7 +50,7 @@ pub fn check(before: &Snapshot, plan: &Plan) -> Vec<Violation> {
     found
 }
 
-fn running<'a>(app: &'a App) -> impl Iterator<Item = &'a Instance> {
+fn running(app: &App) -> impl Iterator<Item = &Instance> {
     app.instances.values().filter(|i| !i.is_gone())
 }
 

@@ -1,4 +1,10 @@
 //! The agent over the fake runtime, with a controller made of a few lines.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod controller;
 mod door;

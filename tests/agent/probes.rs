@@ -63,7 +63,7 @@ async fn serve() -> String {
             "/away",
             get(|| async { (StatusCode::FOUND, [("location", "/ok")], "") }),
         )
-        .route("/slow", get(|| std::future::pending::<&str>()))
+        .route("/slow", get(std::future::pending::<&str>))
         .route("/grpc.health.v1.Health/Check", post(grpc));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -1,5 +1,11 @@
 //! What only the Docker runtime does, on real Engines: the shared one, and
 //! private ones where an Engine has to die.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 #[path = "../support/engine.rs"]
 mod engine;

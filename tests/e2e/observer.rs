@@ -81,12 +81,6 @@ impl Observer {
         self.seen.lock().unwrap().clone()
     }
 
-    /// Forgets what was seen so far.
-    pub async fn reset(&self) {
-        *self.seen.lock().unwrap() = Seen::default();
-        self.await_samples(3).await;
-    }
-
     async fn await_samples(&self, n: usize) {
         let end = std::time::Instant::now() + crate::cluster::LONG;
         while self.seen().samples < n {

@@ -1,6 +1,12 @@
 //! What only the process runtime promises, with the real supervisor, real
 //! processes and the control groups of this machine. What every runtime
 //! promises is in `tests/runtime_contract`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod support;
 

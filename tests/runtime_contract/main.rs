@@ -5,6 +5,12 @@
 //! in it; the macro makes a test of each rule in `rules`. What only your
 //! runtime does belongs in tests of its own beside its harness, not here. If it
 //! cannot run on this machine, fail loudly, never pass by doing nothing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 #[macro_use]
 mod rules;

@@ -1,4 +1,10 @@
 //! The store on a real Postgres; a database per test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
