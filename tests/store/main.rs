@@ -6,8 +6,6 @@
     reason = "tests"
 )]
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod builders;
 mod commit;
 mod faults;
