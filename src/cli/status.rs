@@ -257,7 +257,8 @@ pub fn evidence(evidence: &Evidence) -> Vec<String> {
         let _ = write!(place, ", slot {slot}");
     }
     if let Some(node) = &evidence.node {
-        let _ = write!(place, " on node {node}");
+        let space = if place.is_empty() { "" } else { " " };
+        let _ = write!(place, "{space}on node {node}");
     }
     if !place.is_empty() {
         lines.push(place);
