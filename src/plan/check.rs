@@ -35,7 +35,14 @@ pub fn check(before: &Snapshot, plan: &Plan) -> Vec<Violation> {
     let touched: BTreeSet<&AppKey> = plan.changes.iter().filter_map(Change::app).collect();
     for key in touched {
         if let (Some(old), Some(new)) = (before.apps.get(key), after.apps.get(key)) {
+            let forward = plan
+                .changes
+                .iter()
+                .any(|c| matches!(c, Change::PutRollout(r) if r.app == *key && !r.is_rollback()));
             check_app(before, old, new, &mut found);
+            if !forward && rolls_back_a_rollback(old, new) {
+                found.push(Violation(format!("{key}: a rollback would be rolled back")));
+            }
         }
     }
     let mut added: Vec<&Instance> = Vec::new();
@@ -114,15 +121,14 @@ fn check_app(snapshot: &Snapshot, old: &App, new: &App, found: &mut Vec<Violatio
             release.commit.short()
         ));
     }
-    if let (Some(was), Some(is)) = (&old.rollout, &new.rollout)
-        && was.id != is.id
-        && was.is_rollback()
-        && is.is_rollback()
-        && was.is_active()
-    {
-        broken("a rollback would be rolled back".to_owned());
-    }
     check_preparation(snapshot, old, new, found);
+}
+
+fn rolls_back_a_rollback(old: &App, new: &App) -> bool {
+    match (old.active_rollout(), &new.rollout) {
+        (Some(was), Some(is)) => was.id != is.id && was.is_rollback() && is.is_rollback(),
+        (None, _) | (_, None) => false,
+    }
 }
 
 /// No serving instance of another version stops while images are under way.
