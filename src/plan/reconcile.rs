@@ -238,6 +238,15 @@ fn release_for(work: &mut Work<'_>, declared: &Declared) -> Arc<Release> {
         }
         return release;
     }
+    let workload_digest = declared.spec.workload_digest();
+    // The same workload runs the same bytes, wherever its tag points by now.
+    let pinned_image = work
+        .app
+        .releases
+        .values()
+        .filter(|r| r.workload_digest == workload_digest)
+        .max_by_key(|r| r.number)
+        .and_then(|r| r.pinned_image.clone());
     let release = Arc::new(Release {
         id: ReleaseId(work.next_uuid()),
         app: work.app.key.clone(),
@@ -251,11 +260,11 @@ fn release_for(work: &mut Work<'_>, declared: &Declared) -> Arc<Release> {
             + 1,
         commit: declared.commit.clone(),
         spec_digest: declared.digest.clone(),
-        workload_digest: declared.spec.workload_digest(),
+        workload_digest,
         spec: Arc::clone(&declared.spec),
         created_at: work.now(),
         state: ReleaseState::New,
-        pinned_image: None,
+        pinned_image,
     });
     work.emit(Change::AddRelease(Arc::clone(&release)));
     release

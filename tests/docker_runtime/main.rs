@@ -14,4 +14,6 @@ mod support;
 mod engine_dies;
 mod ours_only;
 mod pulls;
+#[path = "../support/registry.rs"]
+mod registry;
 mod what_is_created;

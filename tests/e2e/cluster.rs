@@ -23,6 +23,7 @@ pub struct Cluster {
     agent: Option<Child>,
     /// `Some`: controller and agent are processes of their own.
     database: Option<String>,
+    runtime: Option<&'static str>,
     http: reqwest::Client,
 }
 
@@ -30,6 +31,8 @@ pub struct Setup {
     pub socket: String,
     pub interval: &'static str,
     pub database: Option<String>,
+    /// `--runtime`; the Engine and processes where there is none.
+    pub runtime: Option<&'static str>,
 }
 
 impl Default for Setup {
@@ -38,6 +41,7 @@ impl Default for Setup {
             socket: engine::SHARED.to_owned(),
             interval: "1s",
             database: None,
+            runtime: None,
         }
     }
 }
@@ -68,6 +72,7 @@ impl Cluster {
             process: None,
             agent: None,
             database: setup.database,
+            runtime: setup.runtime,
             http: reqwest::Client::new(),
             dir,
         };
@@ -94,6 +99,9 @@ impl Cluster {
             command
                 .args(["up", "--node-name", "host"])
                 .args(["--engine-socket", &self.socket]);
+            if let Some(runtime) = self.runtime {
+                command.args(["--runtime", runtime]);
+            }
         }
         command
             .arg("--data-dir")

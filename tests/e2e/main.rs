@@ -18,12 +18,17 @@ mod git_http;
 #[path = "../support/pg.rs"]
 mod pg;
 
+#[path = "../support/registry.rs"]
+mod registry;
+
 mod cluster;
 mod observer;
 mod specs;
 
 mod crashes;
 mod failures;
+mod images;
 mod operators;
+mod processes;
 mod rollouts;
 mod sources;
