@@ -238,6 +238,7 @@ fn plan_instance(
         let why = status
             .last_probe
             .as_ref()
+            .filter(|p| !p.passed)
             .map_or_else(|| "it does not run".to_owned(), |p| p.answer.clone());
         tell(
             EventKind::InstanceUnready,

@@ -450,11 +450,11 @@ fn succeed(work: &mut Work<'_>, rollout: Rollout, release: &Arc<Release>) {
         );
         event.commit = Some(commit);
     }
-    let words = format!(
-        "all {} instances are healthy after {:.1} s",
-        release.spec.replicas,
-        took.as_secs_f64()
-    );
+    let all = match release.spec.replicas {
+        1 => "its instance is".to_owned(),
+        n => format!("all {n} instances are"),
+    };
+    let words = format!("{all} healthy after {:.1} s", took.as_secs_f64());
     end(
         work,
         rollout,

@@ -109,9 +109,10 @@ pub fn plan_sync(input: &SyncInput<'_>) -> Decision {
             EventKind::SyncOk,
             None,
             format!(
-                "commit {} applied: {} spec files, {changed} changes",
+                "commit {} applied: {}, {}",
                 input.commit.short(),
-                input.catalog.spec_files
+                counted(input.catalog.spec_files, "spec file"),
+                counted(changed, "change")
             ),
         );
     }
@@ -408,4 +409,8 @@ impl Run<'_> {
             }
         }
     }
+}
+
+fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }

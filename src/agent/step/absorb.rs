@@ -17,6 +17,14 @@ use crate::model::{DesiredInstance, DesiredSet, EventKind, InstanceId};
 
 use super::backoff;
 
+/// Different answers of probes that are remembered. Between an exit and its being noticed
+/// there is time for one or two.
+const ANSWERS_KEPT: usize = 4;
+
+/// Milliseconds before the exit a runtime tells in which answers count as after it: a
+/// container's programs are killed one by one, and its end is told when the last is gone.
+const DYING_MS: i64 = 100;
+
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -345,7 +353,7 @@ impl Local {
             .as_ref()
             .is_some_and(|last| !last.passed && last.probe != kind && answer.passed);
         if !keep {
-            memory.last_probe = Some(answer.clone());
+            memory.answered(answer.clone(), now);
         }
         if turned == Some(Verdict::Bad) {
             memory.wants_logs = true;
@@ -490,6 +498,27 @@ impl Memory {
         }
     }
 
+    fn answered(&mut self, answer: ProbeAnswer, now: Millis) {
+        if self.answers.last().map(|(_, last)| last) != Some(&answer) {
+            if self.answers.len() == ANSWERS_KEPT {
+                self.answers.remove(0);
+            }
+            self.answers.push((now, answer.clone()));
+        }
+        self.last_probe = Some(answer);
+    }
+
+    /// "Connection refused" by what has just ended would hide what it said while it ran.
+    fn forget_answers_after(&mut self, since: Millis, exit: &Exit) {
+        let ran = i64::try_from(exit.ran_for_ms).unwrap_or(i64::MAX);
+        let end = Millis(since.0.saturating_add(ran).saturating_sub(DYING_MS));
+        let said = self.answers.iter().rev().find(|(at, _)| *at <= end);
+        if let Some((_, last)) = said {
+            self.last_probe = Some(last.clone());
+        }
+        self.answers.clear();
+    }
+
     fn exited(
         &mut self,
         run: u64,
@@ -499,11 +528,15 @@ impl Memory {
         now: Millis,
         notes: &mut Vec<Note>,
     ) {
+        let since = self.running_since;
         self.not_running();
         if self.kept.counted_run == Some(run) {
             return;
         }
         self.kept.counted_run = Some(run);
+        if let Some(since) = since {
+            self.forget_answers_after(since, exit);
+        }
         self.kept.last_exit = Some(exit.clone());
         let Some(instance) = instance else { return };
         let ending = match (&instance.goal, self.ending.take()) {

@@ -100,6 +100,9 @@ pub struct Memory {
     pub ready_since: Option<Millis>,
     pub tracks: BTreeMap<ProbeKind, Track>,
     pub last_probe: Option<ProbeAnswer>,
+    /// The last different answers and when they came, newest last. An exit is noticed only
+    /// after it happened, and what answers in between is no longer the program.
+    pub(super) answers: Vec<(Millis, ProbeAnswer)>,
     /// Set when something happened whose last log lines are wanted; the shell fetches and clears.
     pub wants_logs: bool,
     /// Looks begun before this moment say nothing of it.

@@ -443,3 +443,15 @@ fn a_created_but_never_started_one_is_started_or_removed() {
     assert!(!world.real.contains_key(&id(2)));
     assert!(!world.log().contains(&"0 create".to_owned()));
 }
+
+#[test]
+fn what_answers_after_the_exit_does_not_hide_what_was_said_before() {
+    let mut world = running([instance(1).with(|r| r.health.readiness = Some(tcp_probe()))]);
+    world.now += 500;
+    world.probe(id(1), ProbeKind::Readiness, false);
+    world.exit(id(1), 3, false, 1000);
+    world.now += 700;
+    world.probe(id(1), ProbeKind::Readiness, true);
+    world.look();
+    assert_eq!(world.view(id(1)).last_probe.unwrap().answer, "broken");
+}
