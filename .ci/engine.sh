@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # engine.sh start: makes sure that a Docker Engine answers, and starts dockerd
 # if none does. Exit 1, with the reason, where none can run.
+# engine.sh stop: ends the dockerd that an earlier start started; no other.
 #
 #   DOCKER_HOST    unix://SOCKET  [unix:///var/run/docker.sock]
 #   ENGINE_STATE   folder for log and pid of an Engine started here [/tmp/evenkeel-engine-UID]
@@ -13,8 +14,15 @@ state=${ENGINE_STATE:-${TMPDIR:-/tmp}/evenkeel-engine-$(id -u)}
 deadline=60 # seconds for one attempt; a cold start on a slow disk takes about 10
 PATH="$PATH:/usr/sbin:/sbin"
 
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+ping() { "$@" curl -sf -m 3 --unix-socket "$socket" http://engine/_ping >/dev/null 2>&1; }
+
+# An Engine that only root may use answers too: starting another beside it would not help.
 answers() {
-  curl -sf -m 3 --unix-socket "$socket" http://engine/_ping >/dev/null 2>&1
+  ping env || { [ -S "$socket" ] && [ ! -w "$socket" ] && ping as_root; }
 }
 
 # Waits until the Engine answers, the process ends, or time is up.
@@ -26,10 +34,6 @@ await() {
     sleep 0.2
   done
   return 1
-}
-
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
 # The log of the last attempt is kept: it says why.
@@ -69,8 +73,24 @@ start)
   tail -n 5 "$state/dockerd.log" >&2
   exit 1
   ;;
+stop)
+  [ -s "$state/dockerd.pid" ] || exit 0
+  pid=$(cat "$state/dockerd.pid")
+  rm -f "$state/dockerd.pid"
+  # A number may have been given anew since.
+  grep -qz dockerd "/proc/$pid/cmdline" 2>/dev/null || exit 0
+  as_root kill "$pid"
+  end=$((SECONDS + deadline))
+  while [ -e "/proc/$pid" ] && [ $SECONDS -lt $end ]; do
+    sleep 0.2
+  done
+  [ ! -e "/proc/$pid" ] || {
+    echo "engine: dockerd (process $pid) does not end (log: $state/dockerd.log)" >&2
+    exit 1
+  }
+  ;;
 *)
-  echo "usage: engine.sh start" >&2
+  echo "usage: engine.sh start|stop" >&2
   exit 2
   ;;
 esac

@@ -29,6 +29,7 @@ need zlib1g-dev header zlib.h
 need ca-certificates certificates
 need curl have curl
 need git have git
+need jq have jq
 need openssh-server have sshd
 need openssh-client have ssh-keygen
 need iproute2 have ip
