@@ -25,8 +25,9 @@ lint:
 	cargo clippy --quiet --all-targets -- -D warnings
 	cargo clippy --quiet --no-default-features --lib -- -D warnings
 
+# Ratios to the work itself, each with its bound. ONLY=sync: groups with that word.
 bench: setup engine images
-	cargo bench --quiet
+	cargo bench --quiet --bench speed -- $(ONLY)
 
 # Installs what is missing, and says what.
 setup:
