@@ -70,10 +70,14 @@ impl Builder {
             .filter(|i| base.is_none_or(|(v, _)| v.instances.get(&i.id) != Some(i)))
             .map(|i| instance_report(i, &self.address, now))
             .collect();
+        // A new set may ask for an image that the controller has forgotten since.
+        let base_images = base.filter(|(v, _)| v.applied == view.applied);
         let images: BTreeMap<String, ImageState> = view
             .images
             .iter()
-            .filter(|(name, state)| base.is_none_or(|(v, _)| v.images.get(*name) != Some(state)))
+            .filter(|(name, state)| {
+                base_images.is_none_or(|(v, _)| v.images.get(*name) != Some(state))
+            })
             .map(|(name, state)| (name.clone(), state.clone()))
             .collect();
         let nothing_new = base.is_some_and(|(v, f)| v.applied == view.applied && f == facts);

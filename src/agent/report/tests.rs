@@ -38,6 +38,26 @@ fn builder(address: &str) -> Builder {
 }
 
 #[test]
+fn a_new_set_is_told_its_images_even_those_that_stayed() {
+    let facts = NodeFacts::default();
+    let mut b = builder("10.0.0.7");
+    let mut build = |view: &NodeView| {
+        let report = b.build(view, &facts, Vec::new(), Extent::Changes, Millis(1500));
+        b.taken = Some((view.clone(), facts.clone()));
+        report.map(|r| r.images.len())
+    };
+    let mut view = node([view(1, 0)]);
+    let present = ImageState::Present { digest: None };
+    view.images.insert("web:1".to_owned(), present);
+    view.applied = Some((Epoch(1), Generation(7)));
+    assert_eq!(build(&view), Some(1));
+    assert_eq!(build(&view), None);
+    // Between the two the controller may have had no rollout that needs the image.
+    view.applied = Some((Epoch(1), Generation(9)));
+    assert_eq!(build(&view), Some(1));
+}
+
+#[test]
 fn only_changes_are_told_until_everything_is_asked_for() {
     let facts = NodeFacts::default();
     let mut b = builder("10.0.0.7");
