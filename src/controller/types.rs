@@ -23,6 +23,8 @@ pub struct Options {
     pub follow_interval: Duration,
     /// For one fetch of a source.
     pub fetch_deadline: Duration,
+    /// Folders of nodes that `hostPath` volumes may lie in.
+    pub allowed_host_paths: Vec<String>,
 }
 
 impl Options {
@@ -40,6 +42,7 @@ impl Options {
             lease_ttl: Duration::from_secs(10),
             follow_interval: Duration::from_secs(1),
             fetch_deadline: Duration::from_secs(120),
+            allowed_host_paths: Vec::new(),
         }
     }
 }

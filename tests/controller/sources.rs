@@ -142,3 +142,37 @@ async fn a_new_leader_goes_on_where_the_old_one_was() {
     assert_eq!(before, after);
     second.end().await;
 }
+
+/// The policy belongs to the process: the same commit is read anew under another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_path_is_accepted_where_the_controller_allows_it() {
+    let database = pg::database().await;
+    let controller = start(&database.store, options("strict"));
+    controller.leads().await;
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::new(folder.path());
+    let spec =
+        "apiVersion: evenkeel.dev/v1\nkind: App\nmetadata: {name: web}\nspec:\n  image: x/web:1\n"
+            .to_owned()
+            + "  volumes: [{hostPath: /srv/shared/x, path: /x}]\n";
+    repository.commit(&[("web.yaml", &spec)]);
+    add_source(&controller.handle, repository.source()).await;
+    idle_after(&controller, 1).await;
+    let problems = |controller: &Controller| {
+        let read = controller.handle.read(|s| {
+            let source = s.sources.get(&source_name()).unwrap();
+            (source.problems.len(), s.apps.contains_key(&web()))
+        });
+        read.unwrap()
+    };
+    assert_eq!(problems(&controller), (1, false));
+    controller.end().await;
+
+    let mut allowing = options("allowing");
+    allowing.allowed_host_paths = vec!["/srv/shared".to_owned()];
+    let controller = start(&database.store, allowing);
+    controller.leads().await;
+    idle_after(&controller, 1).await;
+    assert_eq!(problems(&controller), (0, true));
+    controller.end().await;
+}

@@ -32,6 +32,7 @@ pub struct Setup<'a> {
     pub address: String,
     pub store: Store,
     pub git: Option<SourceSpec>,
+    pub allowed_host_paths: Vec<String>,
 }
 
 pub async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
@@ -56,6 +57,7 @@ pub async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
         address,
         store: store.clone(),
         git,
+        allowed_host_paths: args.policy.allowed_host_paths,
     };
     start(setup, &mut parts)?;
     let ended = parts.wait(&mut signals).await;
@@ -114,13 +116,17 @@ pub fn start(setup: Setup<'_>, parts: &mut Parts) -> anyhow::Result<Handle> {
         address,
         store,
         git,
+        allowed_host_paths,
     } = setup;
     let tokens = http::Tokens::new(&dir.token("admin-token")?, &dir.token("agent-token")?);
     let mirrors = Mirrors::open(dir.mirrors()).context("the folder of mirrors cannot be used")?;
     let local = listener
         .local_addr()
         .context("the listener has no address")?;
-    let options = Options::new(cluster.clone(), dir.controller_id()?, address.clone());
+    let options = Options {
+        allowed_host_paths,
+        ..Options::new(cluster.clone(), dir.controller_id()?, address.clone())
+    };
 
     let stop = CancellationToken::new();
     let handle = controller::start(store.clone(), mirrors, options, stop.clone());

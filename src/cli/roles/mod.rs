@@ -61,6 +61,8 @@ pub struct UpArgs {
     #[arg(long, env = "EVENKEEL_CLUSTER")]
     pub cluster: Option<String>,
     #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
     pub node: NodeArgs,
     #[command(flatten)]
     pub log: LogArgs,
@@ -88,7 +90,17 @@ pub struct ControllerArgs {
     #[arg(long, env = "EVENKEEL_CLUSTER", default_value = "default")]
     pub cluster: String,
     #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// What specs may ask for beyond the defaults; the same on every controller of a cluster.
+#[derive(Args, Clone, Debug)]
+pub struct PolicyArgs {
+    /// A folder of the nodes that `hostPath` volumes may lie in; may be given several times [default: none]
+    #[arg(long = "allow-host-path", env = "EVENKEEL_ALLOW_HOST_PATHS", value_name = "FOLDER", value_delimiter = ',', value_parser = host_folder)]
+    pub allowed_host_paths: Vec<String>,
 }
 
 /// Only the agent of this node
@@ -136,5 +148,54 @@ fn attribute(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         Some(_) | None => Err("expected KEY=VALUE, such as zone=a".to_owned()),
+    }
+}
+
+fn host_folder(text: &str) -> Result<String, String> {
+    let is_plain = |part: &str| !matches!(part, "." | "..");
+    if text.starts_with('/') && text.split('/').all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a folder from the root, such as /srv/shared, without . and ..".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::cli::args::{Cli, Command};
+
+    fn allowed(args: &[&str]) -> Option<Vec<String>> {
+        match Cli::try_parse_from([&["evenkeel"], args].concat())
+            .ok()?
+            .command
+        {
+            Command::Up(args) => Some(args.policy.allowed_host_paths),
+            Command::Controller(args) => Some(args.policy.allowed_host_paths),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn folders_that_may_be_mounted_are_given_one_by_one_or_as_a_list() {
+        let several = [
+            "up",
+            "--allow-host-path",
+            "/srv/a",
+            "--allow-host-path",
+            "/b",
+        ];
+        assert_eq!(allowed(&several).unwrap(), ["/srv/a", "/b"]);
+        let database = "--database-url=postgres://h/d";
+        let list = ["controller", database, "--allow-host-path=/srv/a,/b"];
+        assert_eq!(allowed(&list).unwrap(), ["/srv/a", "/b"]);
+        for wrong in ["srv", "/srv/../etc", ""] {
+            assert_eq!(
+                allowed(&["up", "--allow-host-path", wrong]),
+                None,
+                "{wrong}"
+            );
+        }
     }
 }

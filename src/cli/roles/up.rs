@@ -97,6 +97,7 @@ fn start_parts(plan: Plan, store: crate::store::Store, parts: &mut Parts) -> any
         address,
         store,
         git,
+        allowed_host_paths: args.policy.allowed_host_paths,
     };
     start(setup, parts)?;
     let stop = CancellationToken::new();

@@ -64,10 +64,11 @@ pub(super) async fn run(handle: Handle, task: Arc<Task>, slots: Arc<Semaphore>) 
     else {
         return;
     };
+    let allowed_host_paths = handle.0.options.allowed_host_paths.as_slice().into();
     let mut follower = Follower {
         handle,
         task,
-        tree: Tree::default(),
+        tree: Tree::new(allowed_host_paths),
         differing: Differing::All,
         taken: None,
         failed: false,
@@ -208,7 +209,7 @@ impl Follower {
     }
 
     async fn read_tree(&mut self, head: &CommitId) -> Result<(), git::Error> {
-        let mut tree = std::mem::take(&mut self.tree);
+        let mut tree = self.tree.take();
         let (mirrors, spec) = (self.handle.0.mirrors.clone(), self.task.spec.clone());
         let head = head.clone();
         let work = move || {

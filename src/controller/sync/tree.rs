@@ -2,14 +2,16 @@
 //! what differs. Everything here blocks on local disk and runs off the async threads.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::git::{Entry, Error, Mirrors, Read, Reader};
 use crate::manifest::{self, ChangedFile, Content, Defaults, Index, Lookup, limits};
 use crate::model::{AppKey, CommitId, SourceSpec};
 
-#[derive(Default)]
 pub(super) struct Tree {
     pub index: Index,
+    /// Fixed for the process: another policy is another process, which reads all anew.
+    allowed_host_paths: Arc<[String]>,
     /// The commit it was read from; `None`: nothing was read yet.
     at: Option<CommitId>,
 }
@@ -22,6 +24,20 @@ pub(super) enum Differing {
 }
 
 impl Tree {
+    pub fn new(allowed_host_paths: Arc<[String]>) -> Tree {
+        Tree {
+            index: Index::default(),
+            allowed_host_paths,
+            at: None,
+        }
+    }
+
+    /// Leaves one behind that has read nothing yet.
+    pub fn take(&mut self) -> Tree {
+        let empty = Tree::new(Arc::clone(&self.allowed_host_paths));
+        std::mem::replace(self, empty)
+    }
+
     pub fn is_at(&self, commit: &CommitId) -> bool {
         self.at.as_ref() == Some(commit)
     }
@@ -38,7 +54,7 @@ impl Tree {
         let changes = match reader.changed(self.at.as_ref()) {
             Ok(changes) => changes,
             Err(Error::CommitMissing { .. }) if self.at.is_some() => {
-                *self = Tree::default();
+                self.take();
                 differing = Some(Differing::All);
                 reader.changed(None)?
             }
@@ -54,7 +70,7 @@ impl Tree {
                 path: change.path,
             });
         }
-        let defaults = Defaults::new(spec.project.clone(), spec.path.clone());
+        let defaults = self.defaults(spec);
         let mut failed = None;
         let mut read = |path: &str| match reader.read(path, limits::REFERENCED_FILE_BYTES) {
             Ok(Read::Found(bytes)) => Lookup::Found(bytes),
@@ -69,11 +85,18 @@ impl Tree {
         let touched = self.index.update(&defaults, changed, &mut read);
         if let Some(error) = failed {
             // What could not be read must not look as if it were not there.
-            *self = Tree::default();
+            self.take();
             return Err(error);
         }
         self.at = Some(head.clone());
         Ok(differing.unwrap_or(Differing::Only(touched)))
+    }
+
+    fn defaults(&self, spec: &SourceSpec) -> Defaults {
+        Defaults {
+            allowed_host_paths: self.allowed_host_paths.to_vec(),
+            ..Defaults::new(spec.project.clone(), spec.path.clone())
+        }
     }
 }
 
