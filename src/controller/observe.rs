@@ -16,6 +16,7 @@ use crate::clock;
 use crate::model::{NodeName, Timestamp};
 use crate::plan::Decision;
 use crate::plan::observe::{NodeReport, SeenInstance, SeenNote, plan_liveness, plan_report};
+use crate::store;
 
 /// Between two looks at who is silent.
 const LIVENESS_TICK: Duration = Duration::from_secs(1);
@@ -24,11 +25,15 @@ const LIVENESS_TICK: Duration = Duration::from_secs(1);
 /// deaf, the nodes were not silent.
 const STOOD_STILL: Duration = Duration::from_secs(5);
 
+/// Leaderships between a copy of the database and its restoration; more is another cluster's.
+const LARGEST_LEAP: i64 = 1_000_000;
+
 impl Handle {
     /// Takes in what a node says. A late report changes nothing. `Refused`: another
     /// process reports under this node's name. Other errors: say it again.
     pub async fn report(&self, report: Report) -> Result<(), Error> {
         let leading = self.0.image.leading()?;
+        self.outrun(&leading, &report).await?;
         let (session, sequence) = (report.session, report.sequence);
         let (node, report) = (report.node.clone(), seen(report));
         let order = lock(&self.0.agents).order(leading.epoch, &node, session, sequence);
@@ -65,6 +70,40 @@ impl Handle {
             return Err(error);
         }
         Ok(())
+    }
+
+    /// A node that obeys a later leadership or state than this one refuses all that it is
+    /// told. Either another controller leads by now, or the database was put back to an
+    /// older copy: then its state is what counts, under an epoch that the node accepts.
+    async fn outrun(&self, leading: &Leading, report: &Report) -> Result<(), Error> {
+        let Some((seen, generation)) = report.applied else {
+            return Ok(());
+        };
+        let (ours, known) = self.read(|s| (s.generation, s.nodes.contains_key(&report.node)))?;
+        if (seen, generation) <= (leading.epoch, ours) {
+            return Ok(());
+        }
+        // A new database under an old name must not take what runs for leftovers.
+        if !known || seen.0.saturating_sub(leading.epoch.0) > LARGEST_LEAP {
+            return Err(Error::Refused(Refusal::Conflict(format!(
+                "node {} obeys epoch {} generation {}, which this cluster never had; if its database was \
+                 made anew on purpose, delete the node's ledger: what runs there is then removed",
+                report.node, seen.0, generation.0
+            ))));
+        }
+        tracing::warn!(
+            node = %report.node, seen = seen.0, seen_generation = generation.0,
+            epoch = leading.epoch.0, generation = ours.0,
+            "the node obeys a later state: the database was put back to an older copy, or another \
+             controller leads; seeking leadership anew, with a later epoch"
+        );
+        match self.0.store.outrun_epoch(leading.epoch, seen).await {
+            Ok(()) | Err(store::Error::StaleEpoch { .. }) => {
+                leading.term.cancel();
+                Err(Error::NotLeader { leader: None })
+            }
+            Err(error) => Err(Error::Unavailable(Box::new(error))),
+        }
     }
 
     /// Last sign of life of a node by this controller's clock; `None`: none in this

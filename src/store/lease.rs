@@ -114,6 +114,29 @@ impl Store {
         }
     }
 
+    /// Ends a held leadership so that the next one is later than `seen`: nodes refuse
+    /// every earlier one. `StaleEpoch`: it was lost already.
+    pub async fn outrun_epoch(&self, held: Epoch, seen: Epoch) -> Result<(), Error> {
+        let moved = self
+            .read("outrun epoch", async |conn| {
+                let done = sqlx::query(
+                    "UPDATE lease SET holder = NULL, address = '', expires_at = '-infinity',
+                         epoch = greatest(epoch, $2)
+                     WHERE epoch = $1 AND holder IS NOT NULL",
+                )
+                .bind(held.0)
+                .bind(seen.0)
+                .execute(conn)
+                .await?;
+                Ok(done.rows_affected())
+            })
+            .await?;
+        match moved {
+            0 => Err(self.stale("outrun epoch", held).await?),
+            _ => Ok(()),
+        }
+    }
+
     /// Who leads now; `None`: nobody, or the lease has expired.
     pub async fn current_lease(&self) -> Result<Option<Lease>, Error> {
         self.read("current lease", async |conn| {

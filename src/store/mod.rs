@@ -277,6 +277,7 @@ fn futures_can_be_spawned(
     check(store.acquire_lease("", "", Duration::ZERO));
     check(store.renew_lease(Epoch(0), Duration::ZERO));
     check(store.release_lease(Epoch(0)));
+    check(store.outrun_epoch(Epoch(0), Epoch(0)));
     check(store.current_lease());
     check(store.events(events));
     check(store.commits(source, 0));

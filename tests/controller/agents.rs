@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use evenkeel::api::agent::ToAgent;
-use evenkeel::controller::{Error, LogQuery};
-use evenkeel::model::{HealthState, InstancePhase, Liveness};
+use evenkeel::controller::{Error, LogQuery, Role};
+use evenkeel::model::{Epoch, Generation, HealthState, InstancePhase, Liveness};
 use futures_util::StreamExt as _;
 use uuid::Uuid;
 
@@ -173,5 +173,43 @@ async fn output_is_asked_for_on_the_stream_and_handed_on() {
         )
     })
     .await;
+    controller.end().await;
+}
+
+/// The database was put back to an older copy: the nodes know later leaderships than it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_know_a_later_leadership_are_led_again() {
+    let (controller, _repository, mut agent, _database) = world(1).await;
+    let set = agent.set_where(|set| running(set) == 1).await;
+    let mut ahead = agent.report(Vec::new());
+    let known = (Epoch(set.epoch.0 + 5), Generation(set.generation.0 + 100));
+    ahead.applied = Some(known);
+    let refused = controller.handle.report(ahead.clone()).await;
+    assert!(
+        matches!(refused, Err(Error::NotLeader { .. })),
+        "{refused:?}"
+    );
+    within("the old stream's end", async {
+        while agent.stream.next().await.is_some() {}
+    })
+    .await;
+    controller.leads().await;
+    let mut again = FakeAgent::connect(&controller.handle, "node-1");
+    let told = again.set().await;
+    assert!((told.epoch, told.generation) > known, "{:?}", told.epoch);
+    assert_eq!(told.instances, set.instances);
+    controller.handle.report(ahead).await.unwrap();
+
+    // But not those of another cluster, whose instances it would take for leftovers.
+    let mut foreign = FakeAgent::connect(&controller.handle, "node-2");
+    let mut report = foreign.report(Vec::new());
+    report.applied = Some((Epoch(told.epoch.0 + 1), Generation(1)));
+    let refused = controller.handle.report(report).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    let mut absurd = again.report(Vec::new());
+    absurd.applied = Some((Epoch(i64::MAX), Generation(1)));
+    let refused = controller.handle.report(absurd).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    assert_eq!(controller.handle.status().role, Role::Leader);
     controller.end().await;
 }

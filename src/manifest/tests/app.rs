@@ -263,10 +263,7 @@ fn every_rule_of_a_spec_is_told_at_its_place() {
             "volumes: [{tmpfs: 1Mi, path: /d, readOnly: true}]",
             "of no use",
         ),
-        (
-            "volumes: [{hostPath: /srv, path: /d}]",
-            "use a named volume",
-        ),
+        ("volumes: [{hostPath: /srv, path: /d}]", "--allow-host-path"),
         (
             "files: {/d: conf/web.conf}\nvolumes: [{name: d, path: /d}]",
             "also a target of \"files\"",

@@ -311,7 +311,7 @@ fn refuse_host_path(cx: &Cx<'_>, at: NodeId, path: &str, defaults: &Defaults) {
     cx.problem_hint(
         at,
         format!("hostPath \"{path}\" is not allowed: {why}"),
-        "use a named volume; there is no setting yet that allows folders of the node",
+        "use a named volume, or have an operator start the controller with --allow-host-path FOLDER",
     );
 }
 
