@@ -18,9 +18,15 @@ const PERIOD: Duration = Duration::from_secs(60);
 const FIRST_PERIOD: Duration = Duration::from_secs(1);
 /// Longest wait for one runtime's answer.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// Longest wait for all of them before the first report.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+
+type Runtimes = BTreeMap<&'static str, Arc<dyn Runtime>>;
+/// What each runtime said of the node when it last answered.
+type Told = BTreeMap<&'static str, BTreeMap<String, String>>;
 
 /// What is known without asking a runtime. The operator's word wins.
-pub fn initial(config: &AgentConfig) -> NodeFacts {
+fn initial(config: &AgentConfig) -> NodeFacts {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let mut attributes = BTreeMap::from([
         ("os".to_owned(), std::env::consts::OS.to_owned()),
@@ -71,34 +77,29 @@ fn os_release(text: &str, key: &str) -> Option<String> {
     })
 }
 
-/// Keeps the facts up to date. A runtime that does not answer keeps the attributes it last
-/// told: an Engine that restarts is no other node.
+/// The facts of the first report. Complete where the runtimes answer: a new release is judged
+/// against what nodes say, and must not be refused because one has only said half of it.
+pub async fn first(config: &AgentConfig, runtimes: &Runtimes) -> NodeFacts {
+    let mut told = Told::new();
+    // What was told until then counts.
+    let _ = tokio::time::timeout(FIRST_LOOK, ask(runtimes, &mut told)).await;
+    with_runtimes(config, runtimes.keys(), &told)
+}
+
+/// Keeps the facts up to date.
 pub async fn keep(
     config: AgentConfig,
-    runtimes: BTreeMap<&'static str, Arc<dyn Runtime>>,
+    runtimes: Runtimes,
     facts: watch::Sender<NodeFacts>,
     cancel: CancellationToken,
 ) {
-    let mut told: BTreeMap<&'static str, BTreeMap<String, String>> = BTreeMap::new();
+    let mut told = Told::new();
     loop {
-        for (name, runtime) in &runtimes {
-            let asked = tokio::select! {
-                () = cancel.cancelled() => return,
-                asked = tokio::time::timeout(DEADLINE, runtime.attributes()) => asked,
-            };
-            match asked {
-                Ok(Ok(attributes)) => {
-                    told.insert(name, attributes);
-                }
-                Ok(Err(error)) => tracing::debug!(runtime = name, %error, "no attributes"),
-                Err(_) => tracing::debug!(runtime = name, "no attributes in time"),
-            }
+        let asked = cancel.run_until_cancelled(ask(&runtimes, &mut told));
+        if asked.await.is_none() {
+            return;
         }
-        let mut next = initial(&config);
-        let mut attributes: BTreeMap<String, String> =
-            told.values().flat_map(|a| a.clone()).collect();
-        attributes.append(&mut next.attributes);
-        next.attributes = attributes;
+        let next = with_runtimes(&config, runtimes.keys(), &told);
         facts.send_if_modified(|old| {
             let changed = *old != next;
             *old = next;
@@ -116,6 +117,37 @@ pub async fn keep(
     }
 }
 
+/// A runtime that does not answer keeps the attributes it last told: an Engine that restarts
+/// is no other node.
+async fn ask(runtimes: &Runtimes, told: &mut Told) {
+    for (name, runtime) in runtimes {
+        match tokio::time::timeout(DEADLINE, runtime.attributes()).await {
+            Ok(Ok(attributes)) => {
+                told.insert(name, attributes);
+            }
+            Ok(Err(error)) => tracing::debug!(runtime = name, %error, "no attributes"),
+            Err(_) => tracing::debug!(runtime = name, "no attributes in time"),
+        }
+    }
+}
+
+/// A node has the runtimes it was started with, also while one does not answer: that is an
+/// outage, and no reason to call a release infeasible.
+fn with_runtimes<'a>(
+    config: &AgentConfig,
+    names: impl Iterator<Item = &'a &'static str>,
+    told: &Told,
+) -> NodeFacts {
+    let mut facts = initial(config);
+    let mut attributes: BTreeMap<String, String> = names
+        .map(|name| (format!("runtime.{name}"), "true".to_owned()))
+        .collect();
+    attributes.extend(told.values().flatten().map(|(k, v)| (k.clone(), v.clone())));
+    attributes.append(&mut facts.attributes);
+    facts.attributes = attributes;
+    facts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,5 +161,35 @@ mod tests {
         assert_eq!(os_release(release, "ID").as_deref(), Some("debian"));
         assert_eq!(os_release(release, "VERSION_ID").as_deref(), Some("12"));
         assert_eq!(os_release(release, "NO"), None);
+    }
+
+    #[test]
+    fn a_node_has_its_runtimes_before_they_answer() {
+        let config = AgentConfig {
+            node: "n1".parse().unwrap(),
+            data_dir: "/nowhere".into(),
+            controller_url: String::new(),
+            token: String::new(),
+            address: String::new(),
+            attributes: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
+            capacity: None,
+        };
+        let told = Told::from([(
+            "process",
+            BTreeMap::from([
+                ("process.limits".to_owned(), "true".to_owned()),
+                ("zone".to_owned(), "b".to_owned()),
+            ]),
+        )]);
+        let facts = with_runtimes(&config, ["docker", "process"].iter(), &told);
+        for (key, value) in [
+            ("runtime.docker", "true"),
+            ("runtime.process", "true"),
+            ("process.limits", "true"),
+            ("zone", "a"),
+            ("os", "linux"),
+        ] {
+            assert_eq!(facts.attributes[key], value, "{key}");
+        }
     }
 }

@@ -117,7 +117,7 @@ impl Agent {
         }
         let view = watch::Sender::new(Arc::new(NodeView::default()));
         let notebook = Arc::new(Notebook::default());
-        let facts = watch::Sender::new(facts::initial(&config));
+        let facts = watch::Sender::new(facts::first(&config, &runtimes).await);
         let full = Arc::new(Notify::new());
 
         let worker = Worker::new(
