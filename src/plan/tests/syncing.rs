@@ -267,7 +267,9 @@ fn a_repository_cannot_declare_a_source_that_reaches_into_the_host() {
         let mut spec = harmless(&world);
         change(&mut spec);
         let mut catalog = catalog(&["a"]);
-        catalog.sources.insert(spec.name.clone(), (spec, "more.yaml".to_owned()));
+        catalog
+            .sources
+            .insert(spec.name.clone(), (spec, "more.yaml".to_owned()));
         sync(&mut world, "1", &catalog);
         assert_eq!(world.snapshot.sources.len(), 1, "case {index}");
         let problem = &world.snapshot.sources[&source()].problems[0];
@@ -277,7 +279,9 @@ fn a_repository_cannot_declare_a_source_that_reaches_into_the_host() {
     let mut world = world();
     let spec = harmless(&world);
     let mut catalog = catalog(&["a"]);
-    catalog.sources.insert(spec.name.clone(), (spec, "more.yaml".to_owned()));
+    catalog
+        .sources
+        .insert(spec.name.clone(), (spec, "more.yaml".to_owned()));
     sync(&mut world, "1", &catalog);
     assert_eq!(world.snapshot.sources.len(), 2);
 }
