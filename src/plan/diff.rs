@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::AppSpec;
+use crate::model::quantity::{format_cpu, format_memory};
 
 /// One field that differs. Long values are told by their size, files by their digest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,10 +91,7 @@ fn walk(path: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<Fiel
     }
     let is_workload = path.starts_with("workload");
     out.push(FieldChange {
-        field: path
-            .trim_start_matches("workload.task.")
-            .trim_start_matches("workload.")
-            .to_owned(),
+        field: as_written(path).to_owned(),
         old: old.filter(|v| !v.is_null()).map(|v| show(path, v)),
         new: new.filter(|v| !v.is_null()).map(|v| show(path, v)),
         effect: if is_workload {
@@ -102,6 +100,19 @@ fn walk(path: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<Fiel
             Effect::InPlace
         },
     });
+}
+
+/// The field by the name that it has in a spec.
+fn as_written(path: &str) -> &str {
+    match path {
+        "requests.cpuMillis" => "resources.requests.cpu",
+        "requests.memoryBytes" => "resources.requests.memory",
+        "limits.cpuMillis" => "resources.limits.cpu",
+        "limits.memoryBytes" => "resources.limits.memory",
+        _ => path
+            .trim_start_matches("workload.task.")
+            .trim_start_matches("workload."),
+    }
 }
 
 fn is_file(path: &str) -> bool {
@@ -113,6 +124,13 @@ fn show(path: &str, value: &Value) -> String {
         && let Ok(file) = serde_json::from_value::<crate::model::spec::FileContent>(value.clone())
     {
         return format!("{file:?}");
+    }
+    match (path, value.as_u64()) {
+        ("requests.cpuMillis" | "limits.cpuMillis", Some(millis)) => return format_cpu(millis),
+        ("requests.memoryBytes" | "limits.memoryBytes", Some(bytes)) => {
+            return format_memory(bytes);
+        }
+        _ => {}
     }
     let text = match value {
         Value::String(text) => text.clone(),

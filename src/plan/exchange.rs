@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bucket::{Bucket, Sorted, count, sort, total};
+use super::verdict::last_word;
 use super::work::Work;
 use crate::model::spec::Strategy;
 use crate::model::{InstanceId, Release, WorkloadDigest};
@@ -336,11 +337,34 @@ fn wait_for_rest(work: &mut Work<'_>, wanted: &Release, sorted: &[Sorted]) {
     }
     let stopping = of(Bucket::Stopping);
     if stopping > 0 {
-        work.wait_for(format!("{stopping} instance(s) to stop"), None);
+        let silent = sorted
+            .iter()
+            .filter(|s| s.bucket == Bucket::Stopping)
+            .filter_map(|s| work.app.instances.get(&s.id))
+            .filter(|i| work.silence(&i.node).is_some())
+            .count();
+        let of_them = match silent {
+            0 => String::new(),
+            n => format!(", {n} of them on silent nodes"),
+        };
+        work.wait_for(format!("{stopping} instance(s) to stop{of_them}"), None);
     }
     let starting = of(Bucket::NewStarting);
     if starting > 0 {
-        work.wait_for(format!("{starting} instance(s) to become ready"), None);
+        // The last word of one stands for all: they mostly fail alike.
+        let word = sorted
+            .iter()
+            .filter(|s| s.bucket == Bucket::NewStarting)
+            .filter_map(|s| work.app.instances.get(&s.id))
+            .find_map(|i| Some((i, i.status.as_ref()?)))
+            .map(|(i, s)| format!(" (slot {} on {}: {})", i.slot, i.node, last_word(s)));
+        work.wait_for(
+            format!(
+                "{starting} instance(s) to become ready{}",
+                word.unwrap_or_default()
+            ),
+            None,
+        );
     }
     let young = sorted
         .iter()

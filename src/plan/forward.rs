@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::exchange::{Creating, Serving, plan_exchange};
 use super::place::{Funnel, Overlay};
-use super::verdict::is_complete;
+use super::verdict::{healthy_slots, is_complete};
 use super::work::Work;
 use super::{IdSource, PlanInput};
 use crate::model::{
@@ -19,6 +19,8 @@ use crate::model::{
 pub struct Forward {
     /// All replicas run the release and nothing else is left.
     pub fits: bool,
+    /// Slots that it serves in the end.
+    pub served: usize,
     /// Nodes that got an instance of it.
     pub nodes: BTreeSet<NodeName>,
     /// Why the next instance could not be placed.
@@ -50,6 +52,7 @@ pub fn run_forward(
         if is_complete(&work, release) {
             return Forward {
                 fits: true,
+                served: release.spec.replicas as usize,
                 nodes,
                 funnel: None,
                 waits_for: String::new(),
@@ -66,6 +69,7 @@ pub fn run_forward(
         if changes.is_empty() {
             return Forward {
                 fits: false,
+                served: healthy_slots(&Work::new(input, &copy, &mut overlay, &mut ids), release),
                 nodes,
                 funnel: report.funnel,
                 waits_for,
@@ -74,6 +78,7 @@ pub fn run_forward(
     }
     Forward {
         fits: false,
+        served: 0,
         nodes,
         funnel: None,
         waits_for: format!("an end that did not come in {rounds} rounds"),

@@ -280,7 +280,8 @@ fn next_status(
     let same_start = old.is_some_and(|s| s.restarts == seen.restarts && s.exits == seen.exits);
     let keep = |old: Option<Timestamp>, age_ms: Option<u64>| match (old, age_ms) {
         (_, None) => None,
-        (Some(at), Some(_)) if same_start => Some(at),
+        // A time to come: the clock was put back since.
+        (Some(at), Some(_)) if same_start && at <= now => Some(at),
         (Some(_) | None, Some(age)) => Some(now - Duration::from_millis(age)),
     };
     let started_at = keep(old.and_then(|s| s.started_at), seen.running_ms);

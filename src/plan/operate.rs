@@ -6,8 +6,8 @@ use super::{Decision, Refusal};
 use crate::model::node::ImageState;
 use crate::model::release::{Evidence, Rejection, Verdict};
 use crate::model::{
-    Actor, App, AppKey, Change, Event, EventKind, Goal, RolloutPhase, Snapshot, Source, SourceName,
-    SourceSpec, Suspension, Timestamp,
+    Actor, App, AppKey, Change, Event, EventKind, Goal, ReleaseId, RolloutPhase, Snapshot, Source,
+    SourceName, SourceSpec, Suspension, Timestamp,
 };
 
 fn find<'a>(snapshot: &'a Snapshot, key: &AppKey) -> Result<&'a App, Refusal> {
@@ -110,7 +110,26 @@ pub fn plan_rollback(
     })
 }
 
-/// Lets a quarantined digest be tried again, and a paused rollout go on.
+/// A pull that failed is no evidence against a new try.
+fn forget_failed_pulls(snapshot: &Snapshot, app: &App, release: ReleaseId) -> Vec<Change> {
+    let Some(image) = app.releases.get(&release).and_then(|r| r.image()) else {
+        return Vec::new();
+    };
+    snapshot
+        .nodes
+        .values()
+        .filter(|node| matches!(node.images.get(image), Some(ImageState::Failed { .. })))
+        .map(|node| Change::SetImage {
+            node: node.name.clone(),
+            image: image.to_owned(),
+            state: None,
+        })
+        .collect()
+}
+
+/// Lets a paused rollout go on, else a quarantined digest be tried again. In
+/// this order: who releases an app whose rollback stands still wants the
+/// rollback, not the release that was rejected before it.
 pub fn plan_release(
     now: Timestamp,
     snapshot: &Snapshot,
@@ -118,37 +137,6 @@ pub fn plan_release(
     by: &str,
 ) -> Result<Decision, Refusal> {
     let app = find(snapshot, key)?;
-    if let Some(rejection) = app.rejection_of_declared() {
-        let message = format!(
-            "{by} released {key} at {} from quarantine ({})",
-            rejection.commit.short(),
-            rejection.reason
-        );
-        let mut changes = vec![Change::Unquarantine {
-            app: key.clone(),
-            digest: rejection.digest.clone(),
-        }];
-        // A pull that failed then is no evidence against the new try.
-        let image = app
-            .releases
-            .get(&rejection.release)
-            .and_then(|release| release.image());
-        changes.extend(image.into_iter().flat_map(|image| {
-            snapshot
-                .nodes
-                .values()
-                .filter(|node| matches!(node.images.get(image), Some(ImageState::Failed { .. })))
-                .map(|node| Change::SetImage {
-                    node: node.name.clone(),
-                    image: image.to_owned(),
-                    state: None,
-                })
-        }));
-        return Ok(Decision {
-            changes,
-            events: vec![app_event(now, by, EventKind::ReleaseReleased, app, message)],
-        });
-    }
     if let Some(rollout) = app.active_rollout()
         && rollout.phase == RolloutPhase::Paused
     {
@@ -156,8 +144,14 @@ pub fn plan_release(
         next.phase = RolloutPhase::Preparing;
         next.outcome = None;
         next.progress_at = now;
-        let message = format!("{by} let the paused rollout of {key} go on");
+        let what = if rollout.is_rollback() {
+            "rollback"
+        } else {
+            "rollout"
+        };
+        let message = format!("{by} let the paused {what} of {key} go on");
         let mut changes = vec![Change::PutRollout(Box::new(next))];
+        changes.extend(forget_failed_pulls(snapshot, app, rollout.to));
         // What failed is no evidence against the new try.
         let failed = app
             .instances
@@ -171,6 +165,22 @@ pub fn plan_release(
                 reason: message.clone(),
             },
         }));
+        return Ok(Decision {
+            changes,
+            events: vec![app_event(now, by, EventKind::ReleaseReleased, app, message)],
+        });
+    }
+    if let Some(rejection) = app.rejection_of_declared() {
+        let message = format!(
+            "{by} released {key} at {} from quarantine ({})",
+            rejection.commit.short(),
+            rejection.reason
+        );
+        let mut changes = vec![Change::Unquarantine {
+            app: key.clone(),
+            digest: rejection.digest.clone(),
+        }];
+        changes.extend(forget_failed_pulls(snapshot, app, rejection.release));
         return Ok(Decision {
             changes,
             events: vec![app_event(now, by, EventKind::ReleaseReleased, app, message)],

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::IdSource;
 use super::constraint::Compiled;
-use crate::model::node::{RUNTIME_DOCKER, RUNTIME_PROCESS, RUNTIME_UNKNOWN};
+use crate::model::node::{RUNTIME_DOCKER, RUNTIME_PROCESS};
 use crate::model::quantity::{Resources, format_cpu, format_memory};
 use crate::model::snapshot::Usage;
 use crate::model::spec::{PlacementStrategy, Task};
 use crate::model::{
     App, AppKey, AppSpec, Instance, InstanceId, Liveness, Node, NodeName, Scheduling, Snapshot,
+    WorkloadDigest,
 };
 
 /// What the plan under way takes of the nodes and gives back, over the snapshot's usage.
@@ -115,6 +116,7 @@ impl fmt::Display for Funnel {
 pub struct Request<'a> {
     pub app: &'a App,
     pub spec: &'a AppSpec,
+    pub workload: &'a WorkloadDigest,
     /// The node that holds the volumes of its slot.
     pub home: Option<&'a NodeName>,
 }
@@ -122,8 +124,11 @@ pub struct Request<'a> {
 /// Lower is better; the field order is the priority.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Score<'a> {
-    /// Spread: instances of the app there. Binpack: thousandths left free. Random: drawn.
+    /// Spread: instances of the app there that will stay. Binpack: thousandths left free.
+    /// Random: drawn.
     rank: u64,
+    /// Spread: instances of the app there, the ones that will go included.
+    all: usize,
     /// Thousandths of the fuller dimension in use with it; binpack: 0.
     load: u64,
     instances: usize,
@@ -144,7 +149,7 @@ pub fn place(
         .iter()
         .map(Compiled::new)
         .collect();
-    let siblings = Siblings::of(request.app);
+    let siblings = Siblings::of(request.app, request.workload);
     let mut funnel = FunnelBuilder::default();
     let mut best: Option<Score<'_>> = None;
     for node in snapshot.nodes.values() {
@@ -219,24 +224,37 @@ impl FunnelBuilder {
 }
 
 /// Instances of the app that may still exist, per node.
-struct Siblings<'a>(BTreeMap<&'a NodeName, usize>);
+struct Siblings<'a> {
+    all: BTreeMap<&'a NodeName, usize>,
+    /// Those that will stay beside the new one: spreading goes by them, or a
+    /// rollout would end as uneven as its old instances happened to stop.
+    staying: BTreeMap<&'a NodeName, usize>,
+}
 
 impl<'a> Siblings<'a> {
-    fn of(app: &'a App) -> Siblings<'a> {
-        let mut counts = BTreeMap::new();
+    fn of(app: &'a App, workload: &WorkloadDigest) -> Siblings<'a> {
+        let mut all = BTreeMap::new();
+        let mut staying = BTreeMap::new();
         for instance in app.instances.values().filter(|i| !i.is_gone()) {
-            *counts.entry(&instance.node).or_default() += 1;
+            *all.entry(&instance.node).or_default() += 1;
+            if instance.wants_run() && instance.workload == *workload {
+                *staying.entry(&instance.node).or_default() += 1;
+            }
         }
-        Siblings(counts)
+        Siblings { all, staying }
+    }
+
+    fn staying_on(&self, node: &NodeName) -> usize {
+        self.staying.get(node).copied().unwrap_or(0)
     }
 
     fn on(&self, node: &NodeName) -> usize {
-        self.0.get(node).copied().unwrap_or(0)
+        self.all.get(node).copied().unwrap_or(0)
     }
 
     /// How many sit on nodes whose attribute has the value.
     fn sharing(&self, snapshot: &Snapshot, attribute: &str, value: &str) -> usize {
-        self.0
+        self.all
             .iter()
             .filter(|(name, _)| {
                 snapshot
@@ -270,23 +288,12 @@ fn feasible(
             Scheduling::Draining => return rule("draining".to_owned()),
         }
     }
-    let (runtime, missing, silent) = match request.spec.workload.task {
-        Task::Image { .. } => (
-            RUNTIME_DOCKER,
-            "has no Docker Engine",
-            "its Docker Engine has not answered yet",
-        ),
-        Task::Process { .. } => (
-            RUNTIME_PROCESS,
-            "runs no plain processes",
-            "its process runtime has not answered yet",
-        ),
+    let (runtime, what) = match request.spec.workload.task {
+        Task::Image { .. } => (RUNTIME_DOCKER, "has no Docker Engine"),
+        Task::Process { .. } => (RUNTIME_PROCESS, "runs no plain processes"),
     };
-    match node.attribute(runtime) {
-        Some("true") => {}
-        Some(RUNTIME_UNKNOWN) if overlay.is_ideal() => {}
-        Some(RUNTIME_UNKNOWN) => return rule(silent.to_owned()),
-        Some(_) | None => return rule(missing.to_owned()),
+    if node.attribute(runtime) != Some("true") {
+        return rule(what.to_owned());
     }
     if let Some(home) = request.home
         && node.name != *home
@@ -362,19 +369,22 @@ fn score<'a>(
     let instances = usage.map_or(0, |u| u.instances.len());
     match request.spec.placement.strategy {
         PlacementStrategy::Spread => Score {
-            rank: siblings.on(&node.name) as u64,
+            rank: siblings.staying_on(&node.name) as u64,
+            all: siblings.on(&node.name),
             load,
             instances,
             name: &node.name,
         },
         PlacementStrategy::Binpack => Score {
             rank: 1000 - load.min(1000),
+            all: 0,
             load: 0,
             instances: usize::MAX - instances,
             name: &node.name,
         },
         PlacementStrategy::Random => Score {
             rank: ids.next_u64(),
+            all: 0,
             load: 0,
             instances: 0,
             name: &node.name,

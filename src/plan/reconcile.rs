@@ -129,7 +129,7 @@ fn leave_lost_nodes(work: &mut Work<'_>) {
         } else if !volumes.is_empty() {
             work.wait_for(
                 format!(
-                    "node {node} to return: it holds the data of {}",
+                    "node {node} to return: it holds volume {}",
                     volumes.join(", ")
                 ),
                 None,
@@ -137,8 +137,8 @@ fn leave_lost_nodes(work: &mut Work<'_>) {
         } else if brake.holds(silent, nodes.len()) {
             work.wait_for(
                 format!(
-                    "{silent} of {} nodes are silent at once: the fault is more likely here, \
-                     nothing is moved",
+                    "word of the nodes: {silent} of {} nodes are silent at once, so the fault is \
+                     more likely here and nothing is moved",
                     nodes.len()
                 ),
                 None,
@@ -175,12 +175,16 @@ fn choose_target(work: &mut Work<'_>) {
         return;
     }
     if let Some(rejection) = work.app.rejection_of_declared() {
-        let words = format!(
-            "a new commit: {} is quarantined ({}). `evenkeel release {}` tries it again",
+        let mut words = format!(
+            "a new commit: {} is quarantined ({})",
             rejection.commit.short(),
             rejection.reason,
-            work.app.key
         );
+        // While a rollback is paused, a release lets that one go on.
+        let rollout = work.app.active_rollout();
+        if rollout.is_none_or(|r| r.phase != RolloutPhase::Paused) {
+            words += &format!(". `evenkeel release {}` tries it again", work.app.key);
+        }
         work.wait_for(words, None);
         return;
     }

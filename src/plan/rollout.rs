@@ -9,7 +9,7 @@ use super::diff::{Effect, diff_specs, summary};
 use super::exchange::Bounds;
 use super::forward::{Forward, run_forward};
 use super::place::Overlay;
-use super::verdict::{Judgement, healthy_slots, is_complete, judge, unheard, unprepared};
+use super::verdict::{Judgement, healthy_slots, is_complete, judge, unprepared};
 use super::work::Work;
 use crate::model::node::ImageState;
 use crate::model::quantity::format_duration;
@@ -176,25 +176,37 @@ fn refuse(
     ideal: &Forward,
 ) {
     let bounds = Bounds::of(release);
+    // Whether it would fit if nothing of the app ran yet: then its own instances
+    // are in the way, else no strategy helps.
+    let mut bare = work.app.clone();
+    bare.instances.clear();
+    let empty = Overlay::ideal(&bare);
+    let alone = run_forward(work.input, &bare, &empty, release, release.number);
+    let ideal = if alone.fits { ideal } else { &alone };
     let funnel = ideal
         .funnel
         .as_ref()
         .map_or_else(|| ideal.waits_for.clone(), ToString::to_string);
-    let held_by_own = work
-        .app
-        .instances
-        .values()
-        .any(|i| i.workload != release.workload_digest);
-    let words = if held_by_own && release.spec.rollout.strategy == Strategy::Rolling {
+    let words = if alone.fits && release.spec.rollout.strategy == Strategy::Rolling {
         format!(
             "the rollout cannot come to its end: {} of {} replicas must keep serving \
              (replicas {} - maxUnavailable {}), so a new instance must start before an old one \
-             stops, but {funnel}. Set rollout.maxUnavailable to 1 or more, use strategy recreate, \
-             or add a node",
+             stops, but {funnel}. Set rollout.maxUnavailable to 1 or more, or use strategy \
+             recreate{}",
             bounds.replicas.saturating_sub(bounds.unavailable),
             bounds.replicas,
             bounds.replicas,
             release.spec.rollout.max_unavailable,
+            if release.spec.workload.exclusive_volumes().next().is_some() {
+                ""
+            } else {
+                ", or add a node"
+            },
+        )
+    } else if ideal.served > 0 {
+        format!(
+            "only {} of {} replicas find a node: {funnel}",
+            ideal.served, bounds.replicas
         )
     } else {
         format!("it can run nowhere: {funnel}")
@@ -325,6 +337,9 @@ pub fn advance(work: &mut Work<'_>) {
     let healthy = healthy_slots(work, &release);
     let healthy_u32 = u32::try_from(healthy).unwrap_or(u32::MAX);
     let mut next = rollout.clone();
+    // Times to come: the clock was put back since. What is waited for counts anew.
+    next.progress_at = next.progress_at.min(work.now());
+    next.baking_since = next.baking_since.map(|at| at.min(work.now()));
     if healthy_u32 > next.best_healthy {
         next.best_healthy = healthy_u32;
         next.progress_at = work.now();
@@ -341,26 +356,27 @@ pub fn advance(work: &mut Work<'_>) {
                 next.progress_at = work.now();
             } else {
                 let names: Vec<String> = waiting.iter().take(5).map(ToString::to_string).collect();
+                let image = release.image().unwrap_or_default();
+                let failed = waiting.iter().find_map(|name| {
+                    match work.input.snapshot.nodes.get(name)?.images.get(image)? {
+                        ImageState::Failed { failure } => {
+                            Some(format!(" ({name}: {})", failure.message))
+                        }
+                        ImageState::Pulling | ImageState::Present { .. } => None,
+                    }
+                });
                 work.wait_for(
                     format!(
-                        "image {} on {} node(s): {}",
-                        release.image().unwrap_or_default(),
+                        "image {image} on {} node(s): {}{}",
                         waiting.len(),
-                        names.join(", ")
+                        names.join(", "),
+                        failed.unwrap_or_default()
                     ),
                     None,
                 );
             }
         }
         RolloutPhase::Progressing if is_complete(work, &release) => {
-            let waiting = unheard(work, &next, &release);
-            if !waiting.is_empty() {
-                work.wait_for(
-                    format!("word of the image on {} node(s)", waiting.len()),
-                    None,
-                );
-                return;
-            }
             next.phase = RolloutPhase::Baking;
             next.baking_since = Some(work.now());
         }
@@ -412,8 +428,13 @@ fn advance_paused(work: &mut Work<'_>, rollout: Rollout, release: &Release) {
     }
     work.wait_for(
         format!(
-            "a person: the rollout is paused ({words}). Commit a fix, or run `evenkeel release {}` \
-             to try again",
+            "a person: the {} is paused ({words}). Commit a fix, or run `evenkeel release {}` to \
+             let it go on",
+            if rollout.is_rollback() {
+                "rollback"
+            } else {
+                "rollout"
+            },
             work.app.key
         ),
         None,
@@ -459,10 +480,11 @@ fn succeed(work: &mut Work<'_>, rollout: Rollout, release: &Arc<Release>) {
         event.commit = Some(commit);
     }
     let all = match release.spec.replicas {
-        1 => "its instance is".to_owned(),
-        n => format!("all {n} instances are"),
+        0 => "all is stopped, 0 replicas are declared,".to_owned(),
+        1 => "its instance is healthy".to_owned(),
+        n => format!("all {n} instances are healthy"),
     };
-    let words = format!("{all} healthy after {:.1} s", took.as_secs_f64());
+    let words = format!("{all} after {:.1} s", took.as_secs_f64());
     end(
         work,
         rollout,

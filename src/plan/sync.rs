@@ -7,7 +7,7 @@ use super::{Decision, Settings, diff};
 use crate::model::source::Held;
 use crate::model::{
     Actor, App, AppKey, Catalog, Change, CommitId, Declaration, Declared, Event, EventKind,
-    Invalid, Problem, Snapshot, Source, SourceName, SourceSpec, SyncOutcome, Timestamp,
+    Invalid, Problem, Snapshot, Source, SourceName, SyncOutcome, Timestamp,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -162,23 +162,6 @@ fn declared(snapshot: &Snapshot, key: &AppKey) -> bool {
         .apps
         .get(key)
         .is_some_and(|app| app.declared.is_some())
-}
-
-/// The field of a source that names something on the controller's host. Only
-/// operators may: a repository is hostile input.
-fn reaches_into_the_host(spec: &SourceSpec) -> Option<(&'static str, &str)> {
-    let files = &spec.credentials;
-    let named = [
-        ("spec.credentials.tokenFile", &files.token_file),
-        ("spec.credentials.sshKeyFile", &files.ssh_key_file),
-        ("spec.credentials.knownHostsFile", &files.known_hosts_file),
-        ("spec.webhookSecretFile", &spec.webhook_secret_file),
-    ];
-    let local = spec.url.starts_with('/') || spec.url.starts_with("file:");
-    named
-        .into_iter()
-        .find_map(|(field, file)| Some((field, file.as_deref()?)))
-        .or(local.then_some(("spec.url", spec.url.as_str())))
 }
 
 struct Run<'a> {
@@ -342,8 +325,16 @@ impl Run<'_> {
             return None;
         }
         let brake = self.input.settings.deletions;
-        if !brake.holds(deletions.len(), of) {
-            for (key, path) in &deletions {
+        let before = source.held.as_ref();
+        let braked = brake.holds(deletions.len(), of);
+        // What a person was told waits for them goes on waiting for them, also
+        // when a later commit brings the number below the brake.
+        let (waiting, now): (BTreeMap<_, _>, BTreeMap<_, _>) = deletions
+            .into_iter()
+            .partition(|(key, _)| braked || before.is_some_and(|h| h.deletions.contains_key(key)));
+        let deletions = waiting;
+        if !braked {
+            for (key, path) in &now {
                 self.decision
                     .changes
                     .push(Change::Undeclare { app: key.clone() });
@@ -356,23 +347,34 @@ impl Run<'_> {
                     ),
                 );
             }
+        }
+        if deletions.is_empty() {
             return None;
         }
+        let why = if braked {
+            format!(
+                "more than {} % and at least {}",
+                brake.percent, brake.at_least
+            )
+        } else {
+            "held since an earlier commit".to_owned()
+        };
         let reason = format!(
-            "{} of {of} apps would be deleted, more than {} % and at least {}: run \
+            "{} of {of} apps would be deleted, {why}: run \
              `evenkeel source approve {}` to delete them, or bring them back in Git",
             deletions.len(),
-            brake.percent,
-            brake.at_least,
             self.input.source
         );
-        let before = source.held.as_ref();
         let since = before.map_or(self.input.now, |h| h.since);
         if before.is_none_or(|h| h.deletions != deletions) {
             self.tell(EventKind::SyncHeld, None, reason.clone());
         }
+        let commit = match before {
+            Some(held) if !braked => held.commit.clone(),
+            Some(_) | None => self.input.commit.clone(),
+        };
         Some(Held {
-            commit: self.input.commit.clone(),
+            commit,
             since,
             deletions,
             reason,
@@ -383,23 +385,6 @@ impl Run<'_> {
     fn sources(&mut self) {
         let input = self.input;
         for (name, (spec, path)) in &input.catalog.sources {
-            if let Some((field, text)) = reaches_into_the_host(spec) {
-                self.problems.push(Problem {
-                    file: path.clone(),
-                    line: 0,
-                    column: 0,
-                    field: field.to_owned(),
-                    text: text.to_owned(),
-                    message: format!(
-                        "source {name} names {text} on the controller's host, and whoever can commit \
-                         here could have any file there read or sent away"
-                    ),
-                    hint: Some(format!(
-                        "remove it here, and let an operator run `evenkeel source add {name}` with it"
-                    )),
-                });
-                continue;
-            }
             match input.snapshot.sources.get(name) {
                 Some(other) if other.declared_by.as_ref() != Some(input.source) => {
                     let whose = other

@@ -14,8 +14,7 @@ use crate::model::quantity::format_duration;
 use crate::model::snapshot::Observed;
 use crate::model::{Evidence, Verdict};
 use crate::model::{
-    Instance, InstancePhase, InstanceStatus, Liveness, Node, NodeName, Release, Rollout,
-    RolloutPhase, Timestamp,
+    Instance, InstancePhase, InstanceStatus, Liveness, Release, Rollout, RolloutPhase, Timestamp,
 };
 
 /// A failed rollout: the rule, a sentence, and what was seen.
@@ -110,8 +109,15 @@ pub fn judge(
             worst = Some((instance, status));
         }
     }
-    if rollout.phase != RolloutPhase::Baking && !waits_for_silent(work, release) {
-        let deadline = rollout.progress_at + policy.progress_deadline;
+    if rollout.phase != RolloutPhase::Baking
+        && !waits_for_silent(work, release)
+        && any_node_heard(work)
+    {
+        // Before the first node joined there was nothing to make progress on.
+        let nodes = &work.input.snapshot.nodes;
+        let first = nodes.values().map(|n| n.registered_at).min();
+        let since = first.map_or(rollout.progress_at, |at| at.max(rollout.progress_at));
+        let deadline = since + policy.progress_deadline;
         if deadline <= now {
             let limit = format_duration(policy.progress_deadline);
             return Ok(match worst {
@@ -128,10 +134,14 @@ pub fn judge(
                     let ahead = run_forward(work.input, &work.app, work.overlay(), release, seed);
                     Judgement {
                         verdict: Verdict::NoProgress,
-                        reason: format!(
-                            "no progress within progressDeadline {limit}: {}",
-                            ahead.waits_for
-                        ),
+                        reason: if ahead.fits {
+                            format!("no progress within progressDeadline {limit}")
+                        } else {
+                            format!(
+                                "no progress within progressDeadline {limit}: {}",
+                                ahead.waits_for
+                            )
+                        },
                         evidence: Evidence::default(),
                     }
                 }
@@ -140,6 +150,12 @@ pub fn judge(
         at(deadline);
     }
     Err(next)
+}
+
+/// With no node to run on, nothing can make progress; that is not the release's fault.
+fn any_node_heard(work: &Work<'_>) -> bool {
+    let nodes = &work.input.snapshot.nodes;
+    nodes.values().any(|n| n.liveness == Liveness::Ready)
 }
 
 /// A node that is silent holds the rollout up; that is not the release's fault.
@@ -169,56 +185,45 @@ fn judge_images(work: &Work<'_>, rollout: &Rollout, release: &Arc<Release>) -> O
 }
 
 /// Nodes that are still to bring the image in; lost ones are not waited for.
-pub fn unprepared(work: &Work<'_>, rollout: &Rollout, release: &Release) -> Vec<NodeName> {
-    nodes_whose_image(work, rollout, release, |state| match state {
-        Some(ImageState::Present { .. }) => false,
-        Some(ImageState::Pulling | ImageState::Failed { .. }) | None => true,
-    })
-}
-
-/// Nodes that have not said yet what they hold: until then a registry's digest
-/// may be missed, and later instances could run other bytes under the same tag.
-pub fn unheard(work: &Work<'_>, rollout: &Rollout, release: &Release) -> Vec<NodeName> {
-    nodes_whose_image(work, rollout, release, |state| match state {
-        Some(ImageState::Present { .. } | ImageState::Failed { .. }) => false,
-        Some(ImageState::Pulling) | None => true,
-    })
-}
-
-fn nodes_whose_image(
-    work: &Work<'_>,
+pub fn unprepared<'a>(
+    work: &Work<'a>,
     rollout: &Rollout,
     release: &Release,
-    counts: impl Fn(Option<&ImageState>) -> bool,
-) -> Vec<NodeName> {
-    let (Some(image), Some(declared)) = (release.image(), release.spec.workload.image()) else {
+) -> Vec<crate::model::NodeName> {
+    let Some(image) = release.image() else {
         return Vec::new();
     };
-    let lacks = |node: &Node| {
-        // Pinned since: what the tag brought in is the same bytes.
-        let same = match node.images.get(declared) {
-            Some(ImageState::Present { digest }) => digest.as_deref() == Some(image),
-            Some(ImageState::Pulling | ImageState::Failed { .. }) | None => false,
-        };
-        node.liveness == Liveness::Ready && !same && counts(node.images.get(image))
-    };
-    let nodes = &work.input.snapshot.nodes;
     rollout
         .prepare
         .iter()
-        .filter(|name| nodes.get(*name).is_some_and(&lacks))
+        .filter(|name| {
+            work.input.snapshot.nodes.get(name).is_some_and(|node| {
+                node.liveness == Liveness::Ready
+                    && !matches!(node.images.get(image), Some(ImageState::Present { .. }))
+            })
+        })
         .cloned()
         .collect()
 }
 
-fn last_word(status: &InstanceStatus) -> String {
+/// The last that was said of an instance that does not serve.
+pub fn last_word(status: &InstanceStatus) -> String {
     if let Some(failure) = &status.failure {
         return failure.message.clone();
     }
     match (&status.last_probe, &status.last_exit) {
         (Some(probe), _) if !probe.passed => probe.answer.clone(),
         (_, Some(exit)) => format!("it {}", describe_exit(exit)),
-        (Some(_) | None, None) => format!("it is {:?}", status.phase).to_lowercase(),
+        (Some(_) | None, None) => match status.phase {
+            InstancePhase::Pending => "it has not begun",
+            InstancePhase::Preparing => "its image is still being pulled",
+            InstancePhase::Starting => "it is being started",
+            InstancePhase::Running => "it runs, no probe has answered yet",
+            InstancePhase::BackOff => "it waits to be started again",
+            InstancePhase::Stopping => "it is being stopped",
+            InstancePhase::Gone => "it is gone",
+        }
+        .to_owned(),
     }
 }
 

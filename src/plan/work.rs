@@ -132,10 +132,14 @@ impl<'a> Work<'a> {
     }
 
     pub fn wait_for(&mut self, what: impl Into<String>, until: Option<Timestamp>) {
-        self.report.waiting.push(Waiting {
+        let waiting = Waiting {
             what: what.into(),
             until,
-        });
+        };
+        // Several instances may wait for one thing.
+        if !self.report.waiting.contains(&waiting) {
+            self.report.waiting.push(waiting);
+        }
         if let Some(at) = until {
             self.wake(at);
         }
@@ -205,6 +209,7 @@ impl<'a> Work<'a> {
         let request = Request {
             app: &self.app,
             spec,
+            workload: &release.workload_digest,
             home: home.as_ref(),
         };
         let node = place(self.input.snapshot, self.overlay, &request, self.ids)?;
