@@ -72,6 +72,6 @@ fn transcripts_are_as_expected() {
 #[test]
 fn there_are_enough_of_them() {
     if std::env::var_os("EVENKEEL_SCENARIO").is_none() {
-        assert!(files().len() >= 22, "only {} scenarios", files().len());
+        assert!(files().len() >= 40, "only {} scenarios", files().len());
     }
 }

@@ -105,7 +105,10 @@ impl Host {
                 DesiredGoal::Stop { .. } => held.stop(how(image)),
             }
         }
-        before != self.holds
+        let due = |held: &Running| {
+            held.phase == InstancePhase::BackOff && held.started.is_none() && held.again_at > now
+        };
+        before != self.holds || self.holds.values().any(due)
     }
 
     /// Its container is removed behind the agent's back; the agent puts it back.
