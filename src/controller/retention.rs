@@ -26,7 +26,8 @@ pub(super) async fn run(handle: Handle, term: CancellationToken) {
             return;
         };
         if pause == PERIOD {
-            tidy_mirrors(&handle).await;
+            // It may take long: the end of the leadership does not wait for it.
+            term.run_until_cancelled(tidy_mirrors(&handle)).await;
         }
         let retention = &handle.0.options.retention;
         pause = match handle.0.store.collect(leading.epoch, retention).await {
