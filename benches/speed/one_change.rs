@@ -217,9 +217,15 @@ impl World {
 
         let begun = Instant::now();
         let touched = self.read(Some(&from), &head);
+        let read = begun.elapsed();
         self.sync(now, &head, Some(&touched));
+        let synced = begun.elapsed();
         let changes = self.plan(now, Scope::Apps(&touched));
         let took = begun.elapsed();
+        if std::env::var_os("EVENKEEL_BENCH_TRACE").is_some() {
+            let (apps, sync, plan) = (self.apps, synced - read, took - synced);
+            eprintln!("{apps} apps: read {read:?}, sync {sync:?}, plan {plan:?}");
+        }
 
         assert!(touched.len() == 1 && changes > 0, "one rollout begins");
         self.at = head;

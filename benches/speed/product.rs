@@ -41,7 +41,7 @@ impl Product {
             .port();
         let cluster = format!("bench{port}");
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
-        let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
+        let filter = std::env::var("EVENKEEL_LOG").unwrap_or_else(|_| "info".to_owned());
         let process = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
             .arg("up")
             .arg("--data-dir")
@@ -49,7 +49,7 @@ impl Product {
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--cluster", &cluster, "--node-name", "host"])
             .args(["--engine-socket", engine::SHARED])
-            .env("RUST_LOG", filter)
+            .env("EVENKEEL_LOG", filter)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

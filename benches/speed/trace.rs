@@ -1,5 +1,5 @@
 //! `EVENKEEL_BENCH_TRACE=1`: what the Engine did when, within one rollout, for finding out
-//! where time goes. With `RUST_LOG=debug` the product's own log stands beside it.
+//! where time goes. With `EVENKEEL_LOG=debug` the product's own log stands beside it.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

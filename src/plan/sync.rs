@@ -33,12 +33,16 @@ pub fn plan_sync(input: &SyncInput<'_>) -> Decision {
         decision: Decision::default(),
         problems: input.catalog.problems.clone(),
     };
-    let declared_before = input
-        .snapshot
-        .apps_of(input.source)
-        .filter(|key| declared(input.snapshot, key))
-        .count();
-    if input.catalog.spec_files == 0 && declared_before > 0 {
+    // Looks at every app of the source: only where the number matters.
+    let count_declared = || {
+        let apps = input.snapshot.apps_of(input.source);
+        apps.filter(|key| declared(input.snapshot, key)).count()
+    };
+    let declared_before = match input.catalog.spec_files {
+        0 => count_declared(),
+        _ => 0,
+    };
+    if declared_before > 0 {
         let message = format!(
             "commit {} holds no spec below \"{}\", where {declared_before} apps are declared: \
              nothing was changed. To take them down on purpose run `evenkeel source remove {} --prune`",
@@ -79,7 +83,7 @@ pub fn plan_sync(input: &SyncInput<'_>) -> Decision {
             }
         }
     }
-    let held = run.delete(deletions, declared_before, source);
+    let held = run.delete(deletions, count_declared, source);
     run.sources();
 
     let mut next = source.clone();
@@ -318,12 +322,13 @@ impl Run<'_> {
     fn delete(
         &mut self,
         deletions: BTreeMap<AppKey, String>,
-        of: usize,
+        count_declared: impl FnOnce() -> usize,
         source: &Source,
     ) -> Option<Held> {
         if deletions.is_empty() {
             return None;
         }
+        let of = count_declared();
         let brake = self.input.settings.deletions;
         let before = source.held.as_ref();
         let braked = brake.holds(deletions.len(), of);
