@@ -16,6 +16,7 @@ prepare() {
   rm -rf "$home"
   mkdir -m 755 "$home" || fail_early "cannot make $home"
   : >"$home/prober"
+  printf '%sEvenkeel demo%s: %s, a private Postgres, a Git repository\n' "$bold" "$plain" "$below"
 }
 
 fail_early() {
