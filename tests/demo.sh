@@ -24,7 +24,8 @@ socket=${socket#unix://}
 steps=6
 number=0 proven=0 step_title=start step_ms=0
 server='' follower='' prober='' url='' runtime='' own_engine=''
-columns=$( [ -t 1 ] && tput cols 2>/dev/null || echo 120)
+columns=120
+[ ! -t 1 ] || columns=$(tput cols) || columns=120
 width=$((columns > 80 ? columns - 36 : 60))
 
 # shellcheck source=tests/demo/support.sh

@@ -9,7 +9,8 @@ prepare() {
   if [ -L "$home" ] || { [ -e "$home" ] && [ ! -O "$home" ]; }; then
     fail_early "$home belongs to somebody else; remove it"
   fi
-  exec 8>"/tmp/evenkeel-$cluster.lock" || fail_early "cannot write /tmp/evenkeel-$cluster.lock"
+  mkdir -p "$root/.demo"
+  exec 8>"$root/.demo/lock" || fail_early "cannot write $root/.demo/lock"
   flock -n 8 || fail_early "a demo of this folder runs already; end it with Ctrl-C first"
   owns_home=1
   sweep
