@@ -38,8 +38,11 @@ await() {
 
 # The log of the last attempt is kept: it says why.
 try() {
+  # Not through the function: what is started must be the process whose number is kept.
+  local sudo=(sudo -n)
+  [ "$(id -u)" != 0 ] || sudo=()
   # shellcheck disable=SC2086 # flags are words
-  as_root setsid dockerd --host "unix://$socket" ${ENGINE_FLAGS:-} "$@" \
+  "${sudo[@]}" setsid dockerd --host "unix://$socket" ${ENGINE_FLAGS:-} "$@" \
     >"$state/dockerd.log" 2>&1 </dev/null &
   local pid=$!
   echo "$pid" >"$state/dockerd.pid"

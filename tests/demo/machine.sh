@@ -63,11 +63,22 @@ choose_runtime() {
   fi
 }
 
+# Control groups, of the second kind or the first.
+can_limit() {
+  [ -w /sys/fs/cgroup/cgroup.subtree_control ] || [ -w /sys/fs/cgroup/memory/cgroup.procs ]
+}
+
 make_repository() {
   mkdir "$home/shop"
   cp -r "$root/examples-repo/$runtime/." "$root/examples-repo/.evenkeel" "$home/shop/"
   # The schema now lies one folder nearer.
   sed -i '1s,\.\./\.\./\.evenkeel,../.evenkeel,' "$home"/shop/apps/*.yaml
+  if [ "$runtime" = process ] && ! can_limit; then
+    # Evenkeel refuses limits that a node cannot hold, rather than forget them.
+    echo '  no control group is writable here, so the apps go without cpu and memory limits'
+    sed -i 's/^    limits: /    requests: /' "$home"/shop/apps/{web,worker}.yaml
+    sed -i '/^    limits: /d' "$home"/shop/apps/api.yaml
+  fi
   repo init -q -b main
   repo add -A
   repo commit -q -m 'The shop opens'
