@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::AgentConfig;
 use super::runtime::Runtime;
 use crate::model::NodeFacts;
+use crate::model::node::RUNTIME_UNKNOWN;
 use crate::model::quantity::Resources;
 
 /// Between two looks once every runtime has answered; what is told here changes rarely.
@@ -140,7 +141,7 @@ fn with_runtimes<'a>(
 ) -> NodeFacts {
     let mut facts = initial(config);
     let mut attributes: BTreeMap<String, String> = names
-        .map(|name| (format!("runtime.{name}"), "true".to_owned()))
+        .map(|name| (format!("runtime.{name}"), RUNTIME_UNKNOWN.to_owned()))
         .collect();
     attributes.extend(told.values().flatten().map(|(k, v)| (k.clone(), v.clone())));
     attributes.append(&mut facts.attributes);
@@ -177,13 +178,14 @@ mod tests {
         let told = Told::from([(
             "process",
             BTreeMap::from([
+                ("runtime.process".to_owned(), "true".to_owned()),
                 ("process.limits".to_owned(), "true".to_owned()),
                 ("zone".to_owned(), "b".to_owned()),
             ]),
         )]);
         let facts = with_runtimes(&config, ["docker", "process"].iter(), &told);
         for (key, value) in [
-            ("runtime.docker", "true"),
+            ("runtime.docker", RUNTIME_UNKNOWN),
             ("runtime.process", "true"),
             ("process.limits", "true"),
             ("zone", "a"),

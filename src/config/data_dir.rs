@@ -6,6 +6,7 @@
 //! DIR/cluster-name              name of the cluster in containers' labels
 //! DIR/cluster-id                identity of the database it was used with
 //! DIR/controller-id             who holds the lease, also after a restart
+//! DIR/node-names                names of this node, now and before
 //! DIR/listen                    address of the running API
 //! DIR/controller.lock agent.lock  one process per role
 //! DIR/postgres/ mirrors/ agent/
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::clock;
+use crate::model::NodeName;
 use crate::model::id::check_label;
 
 #[derive(Debug, thiserror::Error)]
@@ -187,6 +189,17 @@ impl DataDir {
         Ok(name)
     }
 
+    /// What this node was called before, for what runs here under those names. Remembers `now`.
+    pub fn former_nodes(&self, now: &NodeName) -> Result<Vec<NodeName>, Error> {
+        let text = read(&self.path.join("node-names"))?.unwrap_or_default();
+        let known: Vec<NodeName> = text.lines().filter_map(|l| l.parse().ok()).collect();
+        if !known.contains(now) {
+            let all = format!("{text}\n{now}");
+            self.write("node-names", all.trim_start(), 0o644)?;
+        }
+        Ok(known.into_iter().filter(|name| name != now).collect())
+    }
+
     /// A name that no other data folder on a host has: two clusters of the same name on one
     /// Engine would each take the other's containers for leftovers.
     pub fn new_cluster_name() -> String {
@@ -307,6 +320,16 @@ mod tests {
         dir.lock("agent").unwrap();
         drop(lock);
         dir.lock("controller").unwrap();
+    }
+
+    #[test]
+    fn a_node_that_is_renamed_knows_its_former_names() {
+        let (_folder, dir) = dir();
+        let [a, b]: [NodeName; 2] = ["a", "b"].map(|n| n.parse().unwrap());
+        assert_eq!(dir.former_nodes(&a).unwrap(), []);
+        assert_eq!(dir.former_nodes(&b).unwrap(), [a.clone()]);
+        assert_eq!(dir.former_nodes(&b).unwrap(), [a.clone()]);
+        assert_eq!(dir.former_nodes(&a).unwrap(), [b]);
     }
 
     #[test]

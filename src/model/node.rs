@@ -71,6 +71,10 @@ pub enum ImageState {
 pub const RUNTIME_DOCKER: &str = "runtime.docker";
 pub const RUNTIME_PROCESS: &str = "runtime.process";
 
+/// Value of a runtime's attribute while it is meant to be there and has never
+/// answered: nothing is put there, and nothing is concluded from it.
+pub const RUNTIME_UNKNOWN: &str = "unknown";
+
 impl Node {
     /// The value of an attribute; `node` is the name.
     pub fn attribute(&self, name: &str) -> Option<&str> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::IdSource;
 use super::constraint::Compiled;
-use crate::model::node::{RUNTIME_DOCKER, RUNTIME_PROCESS};
+use crate::model::node::{RUNTIME_DOCKER, RUNTIME_PROCESS, RUNTIME_UNKNOWN};
 use crate::model::quantity::{Resources, format_cpu, format_memory};
 use crate::model::snapshot::Usage;
 use crate::model::spec::{PlacementStrategy, Task};
@@ -288,12 +288,23 @@ fn feasible(
             Scheduling::Draining => return rule("draining".to_owned()),
         }
     }
-    let (runtime, what) = match request.spec.workload.task {
-        Task::Image { .. } => (RUNTIME_DOCKER, "has no Docker Engine"),
-        Task::Process { .. } => (RUNTIME_PROCESS, "runs no plain processes"),
+    let (runtime, missing, silent) = match request.spec.workload.task {
+        Task::Image { .. } => (
+            RUNTIME_DOCKER,
+            "has no Docker Engine",
+            "its Docker Engine has not answered yet",
+        ),
+        Task::Process { .. } => (
+            RUNTIME_PROCESS,
+            "runs no plain processes",
+            "its process runtime has not answered yet",
+        ),
     };
-    if node.attribute(runtime) != Some("true") {
-        return rule(what.to_owned());
+    match node.attribute(runtime) {
+        Some("true") => {}
+        Some(RUNTIME_UNKNOWN) if overlay.is_ideal() => {}
+        Some(RUNTIME_UNKNOWN) => return rule(silent.to_owned()),
+        Some(_) | None => return rule(missing.to_owned()),
     }
     if let Some(home) = request.home
         && node.name != *home

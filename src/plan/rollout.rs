@@ -9,7 +9,7 @@ use super::diff::{Effect, diff_specs, summary};
 use super::exchange::Bounds;
 use super::forward::{Forward, run_forward};
 use super::place::Overlay;
-use super::verdict::{Judgement, healthy_slots, is_complete, judge, unprepared};
+use super::verdict::{Judgement, healthy_slots, is_complete, judge, unheard, unprepared};
 use super::work::Work;
 use crate::model::node::ImageState;
 use crate::model::quantity::format_duration;
@@ -377,6 +377,14 @@ pub fn advance(work: &mut Work<'_>) {
             }
         }
         RolloutPhase::Progressing if is_complete(work, &release) => {
+            let waiting = unheard(work, &next, &release);
+            if !waiting.is_empty() {
+                work.wait_for(
+                    format!("word of the image on {} node(s)", waiting.len()),
+                    None,
+                );
+                return;
+            }
             next.phase = RolloutPhase::Baking;
             next.baking_since = Some(work.now());
         }

@@ -7,7 +7,7 @@ use super::{Decision, Settings, diff};
 use crate::model::source::Held;
 use crate::model::{
     Actor, App, AppKey, Catalog, Change, CommitId, Declaration, Declared, Event, EventKind,
-    Invalid, Problem, Snapshot, Source, SourceName, SyncOutcome, Timestamp,
+    Invalid, Problem, Snapshot, Source, SourceName, SourceSpec, SyncOutcome, Timestamp,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +166,23 @@ fn declared(snapshot: &Snapshot, key: &AppKey) -> bool {
         .apps
         .get(key)
         .is_some_and(|app| app.declared.is_some())
+}
+
+/// The field of a source that names something on the controller's host. Only
+/// operators may: a repository is hostile input.
+fn reaches_into_the_host(spec: &SourceSpec) -> Option<(&'static str, &str)> {
+    let files = &spec.credentials;
+    let named = [
+        ("spec.credentials.tokenFile", &files.token_file),
+        ("spec.credentials.sshKeyFile", &files.ssh_key_file),
+        ("spec.credentials.knownHostsFile", &files.known_hosts_file),
+        ("spec.webhookSecretFile", &spec.webhook_secret_file),
+    ];
+    let local = spec.url.starts_with('/') || spec.url.starts_with("file:");
+    named
+        .into_iter()
+        .find_map(|(field, file)| Some((field, file.as_deref()?)))
+        .or(local.then_some(("spec.url", spec.url.as_str())))
 }
 
 struct Run<'a> {
@@ -390,6 +407,23 @@ impl Run<'_> {
     fn sources(&mut self) {
         let input = self.input;
         for (name, (spec, path)) in &input.catalog.sources {
+            if let Some((field, text)) = reaches_into_the_host(spec) {
+                self.problems.push(Problem {
+                    file: path.clone(),
+                    line: 0,
+                    column: 0,
+                    field: field.to_owned(),
+                    text: text.to_owned(),
+                    message: format!(
+                        "source {name} names {text} on the controller's host, and whoever can commit \
+                         here could have any file there read or sent away"
+                    ),
+                    hint: Some(format!(
+                        "remove it here, and let an operator run `evenkeel source add {name}` with it"
+                    )),
+                });
+                continue;
+            }
             match input.snapshot.sources.get(name) {
                 Some(other) if other.declared_by.as_ref() != Some(input.source) => {
                     let whose = other

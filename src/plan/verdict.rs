@@ -14,7 +14,8 @@ use crate::model::quantity::format_duration;
 use crate::model::snapshot::Observed;
 use crate::model::{Evidence, Verdict};
 use crate::model::{
-    Instance, InstancePhase, InstanceStatus, Liveness, Release, Rollout, RolloutPhase, Timestamp,
+    Instance, InstancePhase, InstanceStatus, Liveness, Node, NodeName, Release, Rollout,
+    RolloutPhase, Timestamp,
 };
 
 /// A failed rollout: the rule, a sentence, and what was seen.
@@ -185,23 +186,44 @@ fn judge_images(work: &Work<'_>, rollout: &Rollout, release: &Arc<Release>) -> O
 }
 
 /// Nodes that are still to bring the image in; lost ones are not waited for.
-pub fn unprepared<'a>(
-    work: &Work<'a>,
+pub fn unprepared(work: &Work<'_>, rollout: &Rollout, release: &Release) -> Vec<NodeName> {
+    nodes_whose_image(work, rollout, release, |state| match state {
+        Some(ImageState::Present { .. }) => false,
+        Some(ImageState::Pulling | ImageState::Failed { .. }) | None => true,
+    })
+}
+
+/// Nodes that have not said yet what they hold: until then a registry's digest
+/// may be missed, and later instances could run other bytes under the same tag.
+pub fn unheard(work: &Work<'_>, rollout: &Rollout, release: &Release) -> Vec<NodeName> {
+    nodes_whose_image(work, rollout, release, |state| match state {
+        Some(ImageState::Present { .. } | ImageState::Failed { .. }) => false,
+        Some(ImageState::Pulling) | None => true,
+    })
+}
+
+fn nodes_whose_image(
+    work: &Work<'_>,
     rollout: &Rollout,
     release: &Release,
-) -> Vec<crate::model::NodeName> {
-    let Some(image) = release.image() else {
+    counts: impl Fn(Option<&ImageState>) -> bool,
+) -> Vec<NodeName> {
+    let (Some(image), Some(declared)) = (release.image(), release.spec.workload.image()) else {
         return Vec::new();
     };
+    let lacks = |node: &Node| {
+        // Pinned since: what the tag brought in is the same bytes.
+        let same = match node.images.get(declared) {
+            Some(ImageState::Present { digest }) => digest.as_deref() == Some(image),
+            Some(ImageState::Pulling | ImageState::Failed { .. }) | None => false,
+        };
+        node.liveness == Liveness::Ready && !same && counts(node.images.get(image))
+    };
+    let nodes = &work.input.snapshot.nodes;
     rollout
         .prepare
         .iter()
-        .filter(|name| {
-            work.input.snapshot.nodes.get(name).is_some_and(|node| {
-                node.liveness == Liveness::Ready
-                    && !matches!(node.images.get(image), Some(ImageState::Present { .. }))
-            })
-        })
+        .filter(|name| nodes.get(*name).is_some_and(&lacks))
         .cloned()
         .collect()
 }

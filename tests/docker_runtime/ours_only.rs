@@ -6,7 +6,7 @@ use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
 };
-use evenkeel::agent::runtime::docker::Docker;
+use evenkeel::agent::runtime::docker::{Docker, DockerConfig};
 use evenkeel::agent::runtime::{FoundState, Runtime as _};
 use evenkeel::model::spec::FileContent;
 use evenkeel::model::{DesiredInstance, FailureKind};
@@ -78,6 +78,39 @@ async fn a_set_of_another_cluster_is_refused() {
     let error = site.docker.create("other", &it).await.unwrap_err();
     assert_eq!(error.kind, FailureKind::Rejected);
     assert_eq!(site.docker.inspect(it.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn two_nodes_of_a_cluster_share_an_engine_without_seeing_each_other() {
+    let site = Site::shared().await;
+    let named = |name: &str| {
+        Docker::new(DockerConfig {
+            node: Some(name.parse().unwrap()),
+            ..site.config.clone()
+        })
+    };
+    let (one, two) = (named("one"), named("two"));
+    let it = instance(RUN_ON, |run| {
+        run.labels.insert("dev.evenkeel.node".into(), "two".into());
+    });
+    one.create(&site.config.cluster, &it).await.unwrap();
+    assert_eq!(one.list().await.unwrap().len(), 1);
+    assert_eq!(two.list().await.unwrap(), []);
+    assert_eq!(two.inspect(it.id).await.unwrap(), None);
+    // Nothing to remove, so nothing is.
+    two.remove(it.id).await.unwrap();
+    assert_eq!(one.list().await.unwrap().len(), 1);
+    let renamed = Docker::new(DockerConfig {
+        node: Some("three".parse().unwrap()),
+        former_nodes: vec!["one".parse().unwrap()],
+        ..site.config.clone()
+    });
+    assert_eq!(renamed.list().await.unwrap().len(), 1);
+    // One that names no node is anybody's.
+    let older = instance(RUN_ON, |_| {});
+    site.run(&older).await;
+    assert_eq!(two.list().await.unwrap().len(), 1);
+    site.clean_up().await;
 }
 
 #[tokio::test]

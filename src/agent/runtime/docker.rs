@@ -1,7 +1,7 @@
 //! Instances as containers of a Docker Engine.
 //!
 //! Owns the containers that carry the label `dev.evenkeel.cluster` with its own
-//! cluster's name, and the named volumes of their apps. Speaks the Engine's API
+//! cluster's name, and with no other node's in `dev.evenkeel.node`, and the named volumes of their apps. Speaks the Engine's API
 //! and nothing else, over its Unix socket.
 //!
 //! What holds:
@@ -47,7 +47,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use super::{Error, ExecResult, Found, FoundState, Hint, Image, LogQuery, Runtime};
 use crate::clock;
 use crate::model::spec::{Limits, PullPolicy};
-use crate::model::{DesiredInstance, FailureKind, InstanceId};
+use crate::model::{DesiredInstance, FailureKind, InstanceId, NodeName};
 use engine::{CALL_DEADLINE, Engine};
 use error::CallError;
 use found::SeenState;
@@ -71,6 +71,11 @@ pub struct DockerConfig {
     pub socket: String,
     /// Only containers labelled with this name exist for us.
     pub cluster: String,
+    /// Of those, only the ones labelled with this node, and older ones that name none:
+    /// several agents may share an Engine. `None`: all of the cluster.
+    pub node: Option<NodeName>,
+    /// What this node was called before; its containers are still ours.
+    pub former_nodes: Vec<NodeName>,
     /// Address of the node on which ports are published.
     pub bind_address: IpAddr,
 }
@@ -81,6 +86,8 @@ impl DockerConfig {
         DockerConfig {
             socket: "unix:///var/run/docker.sock".to_owned(),
             cluster: cluster.into(),
+            node: None,
+            former_nodes: Vec::new(),
             bind_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         }
     }
@@ -155,7 +162,7 @@ impl Inner {
             .into_iter()
             .filter_map(|container| {
                 let labels = container.labels?;
-                let id = labels::instance_of(&self.config.cluster, &labels)?;
+                let id = labels::instance_of(&self.config, &labels)?;
                 let created = container.state == Some(ContainerSummaryStateEnum::CREATED);
                 let has_files = labels.get(labels::FILES).is_some_and(|n| n != "0");
                 let files = if created && has_files {
@@ -224,8 +231,7 @@ impl Inner {
 
     async fn found(&self, answer: ContainerInspectResponse) -> Result<Option<Found>, CallError> {
         let cpus = self.engine.client().await?.cpus;
-        let Some(seen) = found::read(&self.config.cluster, self.config.bind_address, &answer)
-        else {
+        let Some(seen) = found::read(&self.config, &answer) else {
             return Ok(None);
         };
         let files = match (&seen.state, seen.has_files) {
@@ -324,7 +330,7 @@ impl Inner {
                 .map_err(|e| error::of_call(&e))?
                 .cpus,
         };
-        let body = create::body(cluster, instance, &node)?;
+        let body = create::body(&self.config, instance, &node)?;
         let container = match self.memory.get(instance.id) {
             Some(_) => None,
             None => self.create_named(instance, body.clone()).await?,
@@ -411,7 +417,7 @@ impl Inner {
             match self.inspect_container(name).await {
                 Ok(answer) => {
                     let labels = answer.config.and_then(|config| config.labels);
-                    let holder = labels.and_then(|l| labels::instance_of(&self.config.cluster, &l));
+                    let holder = labels.and_then(|l| labels::instance_of(&self.config, &l));
                     return Ok(holder == Some(id));
                 }
                 Err(error) if error.is_not_found() => {}

@@ -23,7 +23,7 @@ pub async fn run_agent(args: AgentArgs) -> anyhow::Result<()> {
         .clone()
         .unwrap_or_else(|| dir.path().join("agent-token"));
     let token = read_token(&token_file)?;
-    let runtimes = runtimes::open(&args.node, &args.cluster, &dir.agent())?;
+    let runtimes = runtimes::open(&args.node, &args.cluster, &dir)?;
     let config = runtimes::agent_config(&args.node, &dir, args.controller_url, token, || {
         nix::unistd::gethostname()
             .ok()

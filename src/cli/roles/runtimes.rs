@@ -12,6 +12,7 @@ use crate::agent::runtime::Runtime;
 use crate::agent::runtime::docker::{Docker, DockerConfig};
 use crate::agent::runtime::process::{Process, ProcessConfig};
 use crate::config::{DataDir, node_name};
+use crate::model::NodeName;
 
 const ENGINE_SOCKET: &str = "/var/run/docker.sock";
 
@@ -20,7 +21,7 @@ const ENGINE_SOCKET: &str = "/var/run/docker.sock";
 pub fn open(
     args: &NodeArgs,
     cluster: &str,
-    folder: &Path,
+    folder: &DataDir,
 ) -> anyhow::Result<Vec<Arc<dyn Runtime>>> {
     let mut runtimes: Vec<Arc<dyn Runtime>> = Vec::new();
     let socket = engine_socket(args)?;
@@ -30,14 +31,17 @@ pub fn open(
         None => Path::new(&socket).exists(),
     };
     if wanted {
+        let node = node(args)?;
         runtimes.push(Arc::new(Docker::new(DockerConfig {
             socket: socket.clone(),
             cluster: cluster.to_owned(),
+            former_nodes: folder.former_nodes(&node)?,
+            node: Some(node),
             bind_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         })));
     }
     let process = Process::new(ProcessConfig {
-        state_dir: folder.join("processes"),
+        state_dir: folder.agent().join("processes"),
         cluster: cluster.to_owned(),
         shim: std::env::current_exe().context("cannot find this program's own file")?,
     })
@@ -76,6 +80,15 @@ fn engine_socket(args: &NodeArgs) -> anyhow::Result<String> {
     Ok(path.to_owned())
 }
 
+fn node(args: &NodeArgs) -> anyhow::Result<NodeName> {
+    match &args.node_name {
+        Some(name) => Ok(name.clone()),
+        None => node_name().context(
+            "this host's name cannot name a node; give one with --node-name (lower-case letters, digits and '-')",
+        ),
+    }
+}
+
 /// `fallback_address`: where published ports are reached if the flags do not say.
 pub fn agent_config(
     args: &NodeArgs,
@@ -84,14 +97,8 @@ pub fn agent_config(
     token: String,
     fallback_address: impl FnOnce() -> String,
 ) -> anyhow::Result<AgentConfig> {
-    let node = match &args.node_name {
-        Some(name) => name.clone(),
-        None => node_name().context(
-            "this host's name cannot name a node; give one with --node-name (lower-case letters, digits and '-')",
-        )?,
-    };
     Ok(AgentConfig {
-        node,
+        node: node(args)?,
         data_dir: folder.agent(),
         controller_url,
         token,

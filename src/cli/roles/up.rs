@@ -85,7 +85,7 @@ fn start_parts(plan: Plan, store: crate::store::Store, parts: &mut Parts) -> any
         git,
     } = plan;
     let address = local_url(&listener)?;
-    let runtimes = runtimes::open(&args.node, &cluster, &dir.agent())?;
+    let runtimes = runtimes::open(&args.node, &cluster, &dir)?;
     let token = dir.token("agent-token")?;
     let config = runtimes::agent_config(&args.node, &dir, address.clone(), token, || {
         "127.0.0.1".to_owned()

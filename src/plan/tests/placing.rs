@@ -198,3 +198,30 @@ fn a_process_needs_a_node_that_runs_processes() {
             .contains("has no Docker Engine")
     );
 }
+
+#[test]
+fn an_engine_that_has_not_answered_yet_condemns_nothing() {
+    let mut world = World::new(&["a"]);
+    let mut node = world.snapshot.nodes[&"a".parse().unwrap()].clone();
+    let told = node
+        .facts
+        .attributes
+        .insert("runtime.docker".to_owned(), "unknown".to_owned());
+    world.apply(&[Change::PutNode(Box::new(node.clone()))]);
+    world.declare("web", "1", spec("x:1"));
+    world.rounds(3);
+    assert!(world.app("web").quarantine.is_empty());
+    let waits = &world.last.report.apps[&key("web")].waiting;
+    assert!(
+        waits
+            .iter()
+            .any(|w| w.what.contains("has not answered yet")),
+        "{waits:?}"
+    );
+    node.facts
+        .attributes
+        .insert("runtime.docker".to_owned(), told.unwrap());
+    world.apply(&[Change::PutNode(Box::new(node))]);
+    world.settle();
+    assert_eq!(world.serving("web"), "x:1 x1");
+}

@@ -246,3 +246,42 @@ fn a_source_removed_with_its_apps_goes_with_the_last_of_them() {
     world.settle();
     assert!(world.snapshot.apps.is_empty() && world.snapshot.sources.is_empty());
 }
+
+#[test]
+fn a_repository_cannot_declare_a_source_that_reaches_into_the_host() {
+    let harmless = |w: &World| {
+        let mut spec = w.snapshot.sources[&source()].spec.clone();
+        spec.name = "more".parse().unwrap();
+        spec.url = "https://git.example/more.git".to_owned();
+        spec
+    };
+    let cases: [fn(&mut SourceSpec); 5] = [
+        |s| s.credentials.token_file = Some("/var/lib/evenkeel/admin-token".to_owned()),
+        |s| s.credentials.ssh_key_file = Some("/root/.ssh/id".to_owned()),
+        |s| s.webhook_secret_file = Some("/etc/shadow".to_owned()),
+        |s| s.url = "/srv/private.git".to_owned(),
+        |s| s.url = "file:///srv/private.git".to_owned(),
+    ];
+    for (index, change) in cases.into_iter().enumerate() {
+        let mut world = world();
+        let mut spec = harmless(&world);
+        change(&mut spec);
+        let mut catalog = catalog(&["a"]);
+        catalog
+            .sources
+            .insert(spec.name.clone(), (spec, "more.yaml".to_owned()));
+        sync(&mut world, "1", &catalog);
+        assert_eq!(world.snapshot.sources.len(), 1, "case {index}");
+        let problem = &world.snapshot.sources[&source()].problems[0];
+        assert!(problem.message.contains("controller's host"), "{problem}");
+        assert_eq!(declared(&world), "a");
+    }
+    let mut world = world();
+    let spec = harmless(&world);
+    let mut catalog = catalog(&["a"]);
+    catalog
+        .sources
+        .insert(spec.name.clone(), (spec, "more.yaml".to_owned()));
+    sync(&mut world, "1", &catalog);
+    assert_eq!(world.snapshot.sources.len(), 2);
+}

@@ -14,7 +14,7 @@ use bollard::models::{
     RestartPolicyNameEnum,
 };
 
-use super::labels;
+use super::{DockerConfig, labels};
 use crate::agent::runtime::Error;
 use crate::model::spec::{Limits, Port, Task, Volume};
 use crate::model::{AppKey, DesiredInstance, FailureKind};
@@ -40,7 +40,7 @@ pub(super) struct NodeSettings {
 }
 
 pub(super) fn body(
-    cluster: &str,
+    config: &DockerConfig,
     instance: &DesiredInstance,
     node: &NodeSettings,
 ) -> Result<ContainerCreateBody, Error> {
@@ -67,7 +67,7 @@ pub(super) fn body(
         env: Some(env(instance)),
         user: workload.user.clone(),
         working_dir: working_dir.clone(),
-        labels: Some(labels::of_container(cluster, instance)),
+        labels: Some(labels::of_container(config, instance)),
         exposed_ports: Some(exposed_ports(&workload.ports)),
         // The image's own health check would cost processes and decide nothing.
         healthcheck: Some(HealthConfig {
@@ -75,7 +75,7 @@ pub(super) fn body(
             ..Default::default()
         }),
         stop_timeout: i64::try_from(instance.run.stop_grace_period.as_secs()).ok(),
-        host_config: Some(host_config(cluster, instance, node)),
+        host_config: Some(host_config(&config.cluster, instance, node)),
         ..Default::default()
     })
 }

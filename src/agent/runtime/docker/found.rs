@@ -8,7 +8,7 @@ use bollard::models::{
 };
 use chrono::{DateTime, Utc};
 
-use super::labels;
+use super::{DockerConfig, labels};
 use crate::model::instance::Exit;
 use crate::model::{InstanceId, Timestamp};
 
@@ -36,20 +36,16 @@ pub(super) enum SeenState {
 }
 
 /// `None`: not ours, or on its way out, which is as good as gone.
-pub(super) fn read(
-    cluster: &str,
-    bind_address: IpAddr,
-    container: &ContainerInspectResponse,
-) -> Option<Seen> {
+pub(super) fn read(config: &DockerConfig, container: &ContainerInspectResponse) -> Option<Seen> {
     let labels = container.config.as_ref()?.labels.as_ref()?;
-    let id = labels::instance_of(cluster, labels)?;
+    let id = labels::instance_of(config, labels)?;
     let state = container.state.as_ref()?;
     let started = state.started_at.as_deref().and_then(time);
     let names = labels::read_ports(labels.get(labels::PORTS).map_or("", String::as_str));
     let published = published_ports(container, &names);
     let seen_state = seen_state(state, started)?;
     let probe_ports = if seen_state == SeenState::Running {
-        probe_ports(container, &names, &published, bind_address)
+        probe_ports(container, &names, &published, config.bind_address)
     } else {
         BTreeMap::new()
     };

@@ -6,10 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::DockerConfig;
 use crate::model::spec::{Port, Protocol};
 use crate::model::{AppKey, DesiredInstance, InstanceId};
 
 pub const CLUSTER: &str = "dev.evenkeel.cluster";
+/// Name of the node whose agent made it.
+pub const NODE: &str = "dev.evenkeel.node";
 pub const PROJECT: &str = "dev.evenkeel.project";
 pub const APP: &str = "dev.evenkeel.app";
 pub const SLOT: &str = "dev.evenkeel.slot";
@@ -24,7 +27,10 @@ pub const FILES: &str = "dev.evenkeel.files";
 pub const VOLUME: &str = "dev.evenkeel.volume";
 
 /// Ours come last: a spec cannot overwrite them.
-pub(super) fn of_container(cluster: &str, instance: &DesiredInstance) -> HashMap<String, String> {
+pub(super) fn of_container(
+    config: &DockerConfig,
+    instance: &DesiredInstance,
+) -> HashMap<String, String> {
     let run = &instance.run;
     let mut labels: HashMap<String, String> = run
         .labels
@@ -32,7 +38,7 @@ pub(super) fn of_container(cluster: &str, instance: &DesiredInstance) -> HashMap
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
     for (key, value) in [
-        (CLUSTER, cluster.to_owned()),
+        (CLUSTER, config.cluster.clone()),
         (PROJECT, instance.app.project.to_string()),
         (APP, instance.app.name.to_string()),
         (SLOT, instance.slot.to_string()),
@@ -43,6 +49,9 @@ pub(super) fn of_container(cluster: &str, instance: &DesiredInstance) -> HashMap
         (FILES, run.workload.files.len().to_string()),
     ] {
         labels.insert(key.to_owned(), value);
+    }
+    if let Some(node) = &config.node {
+        labels.insert(NODE.to_owned(), node.to_string());
     }
     labels
 }
@@ -59,8 +68,18 @@ pub(super) fn of_volume(cluster: &str, app: &AppKey, name: &str) -> HashMap<Stri
 }
 
 /// The instance that a container with these labels is, if it is ours.
-pub(super) fn instance_of(cluster: &str, labels: &HashMap<String, String>) -> Option<InstanceId> {
-    if labels.get(CLUSTER).map(String::as_str) != Some(cluster) {
+pub(super) fn instance_of(
+    config: &DockerConfig,
+    labels: &HashMap<String, String>,
+) -> Option<InstanceId> {
+    if labels.get(CLUSTER) != Some(&config.cluster) {
+        return None;
+    }
+    if let (Some(ours), Some(node)) = (&config.node, labels.get(NODE))
+        && !std::iter::once(ours)
+            .chain(&config.former_nodes)
+            .any(|name| name.as_str() == node)
+    {
         return None;
     }
     labels.get(INSTANCE)?.parse().ok()
@@ -163,8 +182,22 @@ mod tests {
                 (INSTANCE.to_owned(), id.to_owned()),
             ])
         };
-        assert_eq!(instance_of("a", &labels("a")), id.parse().ok());
-        assert_eq!(instance_of("a", &labels("b")), None);
-        assert_eq!(instance_of("a", &HashMap::new()), None);
+        let mut config = DockerConfig::new("a");
+        assert_eq!(instance_of(&config, &labels("a")), id.parse().ok());
+        assert_eq!(instance_of(&config, &labels("b")), None);
+        assert_eq!(instance_of(&config, &HashMap::new()), None);
+
+        let on = |node: &str| {
+            let mut labels = labels("a");
+            labels.insert(NODE.to_owned(), node.to_owned());
+            labels
+        };
+        assert_eq!(instance_of(&config, &on("n1")), id.parse().ok());
+        config.node = Some("n1".parse().unwrap());
+        config.former_nodes = vec!["n0".parse().unwrap()];
+        assert_eq!(instance_of(&config, &labels("a")), id.parse().ok());
+        assert_eq!(instance_of(&config, &on("n1")), id.parse().ok());
+        assert_eq!(instance_of(&config, &on("n0")), id.parse().ok());
+        assert_eq!(instance_of(&config, &on("n2")), None);
     }
 }

@@ -10,7 +10,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::engine::CALL_DEADLINE;
 use super::error::CallError;
-use super::{Inner, labels};
+use super::{DockerConfig, Inner, labels};
 use crate::agent::runtime::Hint;
 use crate::clock;
 
@@ -59,7 +59,7 @@ impl Watch {
             match &mut self.events {
                 Some(events) => match events.next().await {
                     Some(Ok(event)) => {
-                        if let Some(hint) = hint_of(&self.inner.config.cluster, event) {
+                        if let Some(hint) = hint_of(&self.inner.config, event) {
                             return hint;
                         }
                     }
@@ -118,7 +118,7 @@ impl Watch {
     }
 }
 
-fn hint_of(cluster: &str, event: EventMessage) -> Option<Hint> {
+fn hint_of(config: &DockerConfig, event: EventMessage) -> Option<Hint> {
     let attributes = event.actor?.attributes?;
-    labels::instance_of(cluster, &attributes).map(Hint::Instance)
+    labels::instance_of(config, &attributes).map(Hint::Instance)
 }

@@ -38,7 +38,7 @@ fn container(state: ContainerState) -> ContainerInspectResponse {
 }
 
 fn seen(state: ContainerState) -> Option<Seen> {
-    read("test", IpAddr::V4(Ipv4Addr::UNSPECIFIED), &container(state))
+    read(&DockerConfig::new("test"), &container(state))
 }
 
 #[test]
@@ -87,12 +87,5 @@ fn never_is_no_time_and_a_stranger_is_not_seen() {
         status: Some(ContainerStateStatusEnum::RUNNING),
         ..Default::default()
     };
-    assert!(
-        read(
-            "other",
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            &container(state)
-        )
-        .is_none()
-    );
+    assert!(read(&DockerConfig::new("other"), &container(state)).is_none());
 }
