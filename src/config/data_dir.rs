@@ -327,8 +327,8 @@ mod tests {
         let (_folder, dir) = dir();
         let [a, b]: [NodeName; 2] = ["a", "b"].map(|n| n.parse().unwrap());
         assert_eq!(dir.former_nodes(&a).unwrap(), []);
-        assert_eq!(dir.former_nodes(&b).unwrap(), [a.clone()]);
-        assert_eq!(dir.former_nodes(&b).unwrap(), [a.clone()]);
+        assert_eq!(dir.former_nodes(&b).unwrap(), std::slice::from_ref(&a));
+        assert_eq!(dir.former_nodes(&b).unwrap(), std::slice::from_ref(&a));
         assert_eq!(dir.former_nodes(&a).unwrap(), [b]);
     }
 
