@@ -89,7 +89,10 @@ app_is() { # APP CONDITION [NAME VALUE]…
 at_rest='.health == "healthy" and .rollout == null
   and .replicas.ready == .replicas.desired and .replicas.total == .replicas.desired'
 
-app_healthy() { app_is "$1" "$at_rest and .sync == \"synced\" and .running.commit == \$c" c "$2"; }
+app_healthy() {
+  app_is "$1" "$at_rest and .sync == \"synced\" and .running.commit == \$c
+    and all(.instances[]; .commit == \$c)" c "$2"
+}
 app_gone() { [ "$(api "projects/shop/apps/$1" 2>/dev/null | jq -r .status)" = 404 ]; }
 apps_are() { [ "$(api apps 2>/dev/null | jq -r '[.items[].name] | sort | join(" ")')" = "$*" ]; }
 
