@@ -42,6 +42,12 @@ pub fn diff_specs(old: &AppSpec, new: &AppSpec) -> Vec<FieldChange> {
     changes
 }
 
+/// What stands for a value that is not shown.
+const HIDDEN: &str = "(value hidden)";
+
+/// Parts of a variable's name that tell of a value nobody should read in a log.
+const SECRET_WORDS: [&str; 5] = ["PASSWORD", "SECRET", "TOKEN", "KEY", "CREDENTIAL"];
+
 /// `image: web:1 -> web:2, env.LOG: info -> debug`; the first few, then how many more.
 pub fn summary(changes: &[FieldChange]) -> String {
     const SHOWN: usize = 4;
@@ -119,7 +125,18 @@ fn is_file(path: &str) -> bool {
     path.starts_with("workload.files.")
 }
 
+/// Changes end in events, which more people may read than the repository.
+fn is_secret(path: &str) -> bool {
+    path.strip_prefix("workload.env.").is_some_and(|name| {
+        let name = name.to_ascii_uppercase();
+        SECRET_WORDS.iter().any(|word| name.contains(word))
+    })
+}
+
 fn show(path: &str, value: &Value) -> String {
+    if is_secret(path) {
+        return HIDDEN.to_owned();
+    }
     if is_file(path)
         && let Ok(file) = serde_json::from_value::<crate::model::spec::FileContent>(value.clone())
     {
@@ -143,4 +160,47 @@ fn show(path: &str, value: &Value) -> String {
         return format!("{start}… ({} bytes)", text.len());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::world::spec;
+
+    #[test]
+    fn values_that_look_secret_are_not_shown() {
+        let (mut old, mut new) = (spec("web:1"), spec("web:1"));
+        let names = [
+            "DB_PASSWORD",
+            "client_secret",
+            "GITHUB_TOKEN",
+            "Api.Key",
+            "AWS_CREDENTIALS",
+        ];
+        for name in names {
+            new.workload
+                .env
+                .insert(name.to_owned(), "hunter2".to_owned());
+        }
+        old.workload
+            .env
+            .insert("DB_PASSWORD".to_owned(), "hunter1".to_owned());
+        new.workload
+            .env
+            .insert("LOG".to_owned(), "debug".to_owned());
+
+        let changes = diff_specs(&old, &new);
+        assert_eq!(changes.len(), 6);
+        assert!(!format!("{changes:?}").contains("hunter"), "{changes:?}");
+        let told = |name: &str| {
+            let change = changes.iter().find(|c| c.field == format!("env.{name}"));
+            summary(change.map(std::slice::from_ref).unwrap_or_default())
+        };
+        assert_eq!(
+            told("DB_PASSWORD"),
+            "env.DB_PASSWORD: (value hidden) -> (value hidden)"
+        );
+        assert_eq!(told("Api.Key"), "env.Api.Key: nothing -> (value hidden)");
+        assert_eq!(told("LOG"), "env.LOG: nothing -> debug");
+    }
 }

@@ -1,7 +1,7 @@
 //! A small world to plan in: nodes that do what they are told, at once or
 //! badly, and every plan is checked.
 
-mod world;
+pub(super) mod world;
 
 mod failing;
 mod nodes;
