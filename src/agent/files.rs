@@ -2,16 +2,21 @@
 //!
 //! One line of head (format and SHA-256 of the body) and the body. A file is
 //! replaced by rename, so after a crash it is the old or the new one; what a
-//! disk spoils later is noticed by the checksum.
+//! disk spoils later is noticed by the checksum. Their owner alone may read them: a
+//! desired set holds what apps are given in their environment.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 /// Marks the format; another one is not read.
 const MAGIC: &str = "evenkeel-1";
+
+/// Mode of every file.
+const MODE: u32 = 0o600;
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +36,14 @@ pub enum ReadError {
 pub fn write(path: &Path, body: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(MODE)
+        .open(&temporary)?;
+    // One that a crash left keeps the mode it was made with.
+    file.set_permissions(Permissions::from_mode(MODE))?;
     writeln!(file, "{MAGIC} {}", hex::encode(Sha256::digest(body)))?;
     file.write_all(body)?;
     file.sync_all()?;
@@ -83,5 +95,53 @@ pub fn keep_copy(path: &Path, copy: &Path) -> io::Result<()> {
             fs::copy(path, &temporary)?;
         }
     }
+    fs::set_permissions(&temporary, Permissions::from_mode(MODE))?;
     fs::rename(&temporary, copy)
+}
+
+/// Closes to others what an earlier version left open: the file and what a crash left
+/// beside it. Does nothing where there is none.
+pub fn close(path: &Path) -> io::Result<()> {
+    for path in [path.to_owned(), path.with_extension("tmp")] {
+        match fs::set_permissions(&path, Permissions::from_mode(MODE)) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn only_the_owner_reads_what_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copy) = (
+            dir.path().join("ledger"),
+            dir.path().join("ledger.previous"),
+        );
+        let open = |path: &Path| {
+            fs::write(path, "left by an earlier version").unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
+        };
+        open(&path.with_extension("tmp"));
+        write(&path, b"one").unwrap();
+        assert_eq!(mode(&path), 0o600);
+
+        open(&path);
+        keep_copy(&path, &copy).unwrap();
+        assert_eq!(mode(&copy), 0o600);
+
+        open(&copy);
+        close(&copy).unwrap();
+        assert_eq!(mode(&copy), 0o600);
+        close(&dir.path().join("nothing")).unwrap();
+    }
 }

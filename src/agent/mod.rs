@@ -29,7 +29,8 @@ mod testing;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +89,20 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 /// A node's agent.
 pub struct Agent;
 
+/// Makes the agent's folder if need be, and closes to others the files that an earlier version
+/// left open. The folder can be passed through but not listed: programs under other users have
+/// their own folders below it.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(folder)?;
+    for name in ["ledger", "ledger.previous", "memory"] {
+        files::close(&folder.join(name))?;
+    }
+    Ok(())
+}
+
 impl Agent {
     /// Runs until `cancel`; what it started keeps running after it.
     pub async fn run(
@@ -97,7 +112,7 @@ impl Agent {
     ) -> Result<(), Error> {
         let cancel = cancel.child_token();
         let _guard = cancel.clone().drop_guard();
-        std::fs::create_dir_all(&config.data_dir).map_err(|source| Error::DataDir {
+        make_folder(&config.data_dir).map_err(|source| Error::DataDir {
             path: config.data_dir.clone(),
             source,
         })?;
