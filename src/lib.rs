@@ -26,6 +26,8 @@ pub mod config;
 #[cfg(feature = "full")]
 pub mod controller;
 #[cfg(feature = "full")]
+pub mod forge;
+#[cfg(feature = "full")]
 pub mod git;
 #[cfg(feature = "full")]
 pub mod http;

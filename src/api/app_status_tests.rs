@@ -264,6 +264,7 @@ fn source() -> Source {
             interval: Duration::from_secs(60),
             credentials: Credentials::default(),
             webhook_secret_file: None,
+            forge: None,
         },
         None,
     )

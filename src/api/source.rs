@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::quantity::{format_duration, parse_duration};
 use crate::model::source::{Credentials, Held, SourceSpec};
 use crate::model::{
-    AppKey, CommitId, Problem, ProjectName, Snapshot, Source, SourceName, SyncOutcome, Timestamp,
+    AppKey, CommitId, ForgeSpec, Problem, ProjectName, Snapshot, Source, SourceName, SyncOutcome,
+    Timestamp,
 };
 
 /// What `POST` and `PUT` take. Secrets are named by files on the controller's host, never sent.
@@ -30,6 +31,9 @@ pub struct SourceInput {
     pub credentials: Credentials,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_secret_file: Option<String>,
+    /// Where commit statuses are posted; left out: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forge: Option<ForgeSpec>,
 }
 
 fn default_branch() -> String {
@@ -58,6 +62,7 @@ impl SourceInput {
             interval: default_interval(),
             credentials: Credentials::default(),
             webhook_secret_file: None,
+            forge: None,
         }
     }
 
@@ -83,6 +88,11 @@ impl SourceInput {
                 self.path
             ));
         }
+        if let Some(forge) = &self.forge {
+            forge
+                .check()
+                .map_err(|(field, why)| format!("forge.{field}: {why}"))?;
+        }
         Ok(SourceSpec {
             name: self.name,
             url: self.url,
@@ -92,6 +102,7 @@ impl SourceInput {
             interval,
             credentials: self.credentials,
             webhook_secret_file: self.webhook_secret_file,
+            forge: self.forge,
         })
     }
 }
@@ -147,6 +158,9 @@ pub struct SourceStatus {
     /// Names of files on the controller's host, never their content.
     pub credentials: Credentials,
     pub webhook: Webhook,
+    /// Where commit statuses are posted; `null`: nowhere.
+    #[serde(default)]
+    pub forge: Option<ForgeSpec>,
     /// The source whose repository declares this one; `null`: an operator added it.
     pub declared_by: Option<SourceName>,
     pub suspended: bool,
@@ -282,6 +296,7 @@ pub fn source_status(snapshot: &Snapshot, source: &Source) -> SourceStatus {
             configured: spec.webhook_secret_file.is_some(),
             secret_file: spec.webhook_secret_file.clone(),
         },
+        forge: spec.forge.clone(),
         declared_by: source.declared_by.clone(),
         suspended: source.suspended,
         state: state(source),

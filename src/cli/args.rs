@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::model::ForgeKind;
 use crate::model::quantity::parse_duration;
 
 use super::roles;
@@ -202,6 +203,18 @@ pub struct SourceAddArgs {
     /// File on the controller's host that holds the webhook's secret
     #[arg(long, value_name = "FILE")]
     pub webhook_secret_file: Option<String>,
+    /// Post commit statuses: github, gitlab or gitea (Forgejo too)
+    #[arg(long, value_name = "KIND", requires_all = ["forge_repository", "forge_token_file"])]
+    pub forge: Option<ForgeKind>,
+    /// Root of the forge's API, where it is not that of github.com or gitlab.com
+    #[arg(long, value_name = "URL", requires = "forge")]
+    pub forge_api: Option<String>,
+    /// The repository's name there: owner/name, at GitLab the project's path or number
+    #[arg(long, value_name = "REPOSITORY", requires = "forge")]
+    pub forge_repository: Option<String>,
+    /// File on the controller's host that holds a token that may write commit statuses
+    #[arg(long, value_name = "FILE", requires = "forge")]
+    pub forge_token_file: Option<String>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -7,7 +7,7 @@ use crate::api::{SourceInput, SourceStatus};
 use crate::client::Client;
 use crate::clock;
 use crate::model::source::Credentials;
-use crate::model::{SourceName, SyncOutcome, Timestamp};
+use crate::model::{ForgeSpec, SourceName, SyncOutcome, Timestamp};
 
 use super::args::{Global, SourceAddArgs, SourceCommand};
 use super::exit::{Code, Failure, Outcome};
@@ -123,6 +123,22 @@ fn input(global: &Global, args: SourceAddArgs) -> Result<SourceInput, Failure> {
         known_hosts_file: args.known_hosts_file,
     };
     input.webhook_secret_file = args.webhook_secret_file;
+    if let (Some(kind), Some(repository), Some(token_file)) =
+        (args.forge, args.forge_repository, args.forge_token_file)
+    {
+        let own = kind.default_api_url().map(str::to_owned);
+        input.forge = Some(ForgeSpec {
+            kind,
+            api_url: args.forge_api.or(own).ok_or_else(|| {
+                Failure::usage(format!(
+                    "--forge {} needs --forge-api URL: where is it?",
+                    kind.as_str()
+                ))
+            })?,
+            repository,
+            token_file,
+        });
+    }
     Ok(input)
 }
 
@@ -230,8 +246,27 @@ fn one(source: &SourceStatus, server: &str, now: Timestamp, paint: Paint) -> Str
             false => "no secret is set: deliveries are refused (--webhook-secret-file)".to_owned(),
         },
     );
+    if let Some(forge) = &source.forge {
+        field(
+            "statuses",
+            format!(
+                "{} {} ({})",
+                forge.kind.as_str(),
+                one_line(&forge.repository),
+                one_line(&forge.api_url)
+            ),
+        );
+    }
     if let Some(parent) = &source.declared_by {
         field("from", format!("declared by source {parent}"));
+    }
+    for warning in source.sync.iter().flat_map(|s| &s.warnings) {
+        let _ = writeln!(
+            out,
+            "  {} {}",
+            paint.paint(Tone::Bad, "warning"),
+            one_line(warning)
+        );
     }
     if let Some(held) = &source.held {
         let _ = writeln!(

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::image::{Leading, Part};
-use super::{Error, Handle, observe, reconcile, retention, sync};
+use super::{Error, Handle, notify, observe, reconcile, retention, sync};
 use crate::model::{Actor, Event, EventKind};
 use crate::plan::Decision;
 use crate::store::{self, Lease};
@@ -163,6 +163,7 @@ fn spawn_loops(handle: &Handle, term: &CancellationToken, loops: &TaskTracker) {
     loops.spawn(reconcile::run(handle.clone(), term.clone()));
     loops.spawn(sync::run(handle.clone(), term.clone()));
     loops.spawn(observe::watch_liveness(handle.clone(), term.clone()));
+    loops.spawn(notify::run(handle.clone(), term.clone()));
     loops.spawn(retention::run(handle.clone(), term.clone()));
 }
 

@@ -18,6 +18,7 @@ mod error;
 mod image;
 mod leadership;
 mod logs;
+mod notify;
 mod observe;
 mod reconcile;
 mod retention;
@@ -68,6 +69,9 @@ struct Inner {
     agents: Mutex<agents::Agents>,
     streams: Mutex<logs::Streams>,
     reports: Mutex<BTreeMap<AppKey, Arc<AppReport>>>,
+    /// Something was put into the outbox, or may be sent now.
+    outbox: Notify,
+    forge_troubles: Mutex<notify::Troubles>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -95,6 +99,8 @@ pub fn start(store: Store, mirrors: Mirrors, options: Options, stop: Cancellatio
         agents: Mutex::default(),
         streams: Mutex::default(),
         reports: Mutex::default(),
+        outbox: Notify::new(),
+        forge_troubles: Mutex::default(),
         tasks: TaskTracker::new(),
         stop,
     };

@@ -13,7 +13,8 @@ use super::image::{Leading, Part};
 use super::touched::touched;
 use super::{Committed, Decision, Error, Handle, IdSource, Refusal};
 use crate::clock;
-use crate::model::{Generation, Snapshot, Timestamp};
+use crate::model::{Generation, OutboxEntry, Snapshot, Timestamp};
+use crate::plan::statuses::next_statuses;
 use crate::store;
 
 /// What only the one who decides may use.
@@ -49,9 +50,10 @@ impl Handle {
             self.reload().await?;
             writer.doubt = false;
         }
-        let (base, decision) = self.0.image.read(|snapshot| {
+        let (base, decision, outbox) = self.0.image.read(|snapshot| {
             let decision = decide(snapshot, clock::now(), &mut writer.ids)?;
-            Ok::<_, Refusal>((snapshot.generation, decision))
+            let outbox = next_statuses(&self.0.options.cluster, snapshot, &decision.changes);
+            Ok::<_, Refusal>((snapshot.generation, decision, outbox))
         })??;
         if decision.changes.is_empty() && decision.events.is_empty() {
             return Ok(Committed {
@@ -63,7 +65,7 @@ impl Handle {
         let cause = cause.to_owned();
         let commit = self.0.tasks.spawn(async move {
             handle
-                .commit(writer, leading, base, &cause, &decision)
+                .commit(writer, leading, base, &cause, &decision, &outbox)
                 .await
         });
         match commit.await {
@@ -79,6 +81,7 @@ impl Handle {
         base: Generation,
         cause: &str,
         decision: &Decision,
+        outbox: &[OutboxEntry],
     ) -> Result<Committed, Error> {
         let commit = store::Commit {
             epoch: leading.epoch,
@@ -86,6 +89,7 @@ impl Handle {
             cause,
             changes: &decision.changes,
             events: &decision.events,
+            outbox,
         };
         // Until the answer is in, and if this task dies: unknown.
         writer.doubt = true;
@@ -101,6 +105,9 @@ impl Handle {
                     }
                 }
                 drop(writer);
+                if !outbox.is_empty() {
+                    self.0.outbox.notify_one();
+                }
                 for event in &committed.events {
                     // Nobody listening is fine.
                     let _ = self.0.events.send(Arc::new(event.clone()));

@@ -9,6 +9,7 @@ pub mod app;
 pub mod declaration;
 pub mod desired;
 pub mod event;
+pub mod forge;
 pub mod id;
 pub mod instance;
 pub mod node;
@@ -26,6 +27,7 @@ pub use app::{App, Declared, HealthState, Invalid, Suspension, SyncState};
 pub use declaration::{Catalog, Declaration};
 pub use desired::{DesiredInstance, DesiredSet, RunSpec};
 pub use event::{Actor, Event, EventKind};
+pub use forge::{CommitStatus, ForgeKind, ForgeSpec, OutboxEntry, StatusState};
 pub use id::{
     AppKey, AppName, CommitId, Epoch, Generation, InstanceId, NodeName, ProjectName, ReleaseId,
     RolloutId, SourceName, SpecDigest, WorkloadDigest,

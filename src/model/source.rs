@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::forge::ForgeSpec;
 use super::id::{AppKey, CommitId, ProjectName, SourceName};
 use super::problem::Problem;
 use super::quantity::duration_text;
@@ -28,6 +29,9 @@ pub struct SourceSpec {
     pub credentials: Credentials,
     /// File on the controller's host that holds the webhook's secret.
     pub webhook_secret_file: Option<String>,
+    /// Where commit statuses are posted; `None`: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forge: Option<ForgeSpec>,
 }
 
 /// Where the controller finds secrets: names of files on its host, never the values.

@@ -24,6 +24,7 @@ pub mod reconcile;
 pub mod report;
 pub mod rollout;
 pub mod settings;
+pub mod statuses;
 pub mod sync;
 pub mod verdict;
 pub mod work;

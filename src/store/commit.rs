@@ -5,10 +5,10 @@ use sqlx::PgConnection;
 use super::encode::text;
 use super::schedule::{Batch, Kind, app_patches, schedule};
 use super::{
-    Epoch, Error, Event, Generation, Store, apps, events, instances, nodes, releases, rollouts,
-    sources,
+    Epoch, Error, Event, Generation, Store, apps, events, instances, nodes, outbox, releases,
+    rollouts, sources,
 };
-use crate::model::Change;
+use crate::model::{Change, OutboxEntry};
 
 const OPERATION: &str = "commit";
 
@@ -27,6 +27,8 @@ pub struct Commit<'a> {
     pub cause: &'a str,
     pub changes: &'a [Change],
     pub events: &'a [Event],
+    /// What is to be told to forges because of it.
+    pub outbox: &'a [OutboxEntry],
 }
 
 /// What a commit made of it.
@@ -55,6 +57,7 @@ impl Store {
                     let patched = apps::patch(conn, &patches).await.map_err(sql)?;
                     exactly(patches.len(), patched)?;
                 }
+                outbox::add(conn, commit.outbox).await.map_err(sql)?;
                 if commit.events.is_empty() {
                     return Ok(Vec::new());
                 }

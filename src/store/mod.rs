@@ -2,7 +2,7 @@
 //!
 //! Owns the schema (`migrations/`), the one transaction that moves the cluster
 //! state ([`Store::commit`]), reading it back whole ([`Store::load`]), the lease,
-//! events, commits seen, retention, and a private server for `evenkeel up`
+//! events, commits seen, the outbox, retention, and a private server for `evenkeel up`
 //! ([`private_postgres`]).
 //!
 //! Invariants: cluster state is written by [`Store::commit`] alone, under the
@@ -11,7 +11,7 @@
 //! database's. No secret value ever gets here: the types hold file names only.
 //!
 //! Deliberately absent: decisions, caching, retries of writes (the caller knows
-//! whether its decision still holds), queues.
+//! whether its decision still holds), sending.
 
 mod apps;
 mod commit;
@@ -23,6 +23,7 @@ mod instances;
 mod lease;
 mod load;
 mod nodes;
+mod outbox;
 pub mod private_postgres;
 mod read;
 mod releases;
@@ -44,6 +45,7 @@ pub use commits::CommitRecord;
 pub use error::Error;
 pub use events::EventQuery;
 pub use lease::Lease;
+pub use outbox::Outgoing;
 pub use read::MAX_PAGE;
 pub use retention::{Collected, Retention};
 

@@ -13,6 +13,9 @@ const BATCH: i64 = 2000;
 /// Batches per kind and run: bounds how long a run takes.
 const BATCHES: usize = 10;
 
+/// Messages to forges that are kept once they are sent, whatever their age.
+const MESSAGES_KEPT: i64 = 20_000;
+
 /// How much history is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -40,6 +43,7 @@ pub struct Collected {
     pub events: u64,
     pub rollouts: u64,
     pub commits: u64,
+    pub messages: u64,
     /// A bound of this run was reached: call again soon.
     pub more: bool,
 }
@@ -73,6 +77,17 @@ const SURPLUS_COMMITS: &str = "DELETE FROM commits WHERE number IN (
                  AND ranked.commit IN (sources.last_applied, sources.last_seen))
          LIMIT $2)";
 
+/// What waits is given up by its sender long before it is old.
+const OLD_MESSAGES: &str = "DELETE FROM outbox WHERE id IN (
+         SELECT id FROM outbox
+         WHERE created_at < clock_timestamp() - make_interval(secs => $1::float8)
+         ORDER BY id LIMIT $2)";
+const SURPLUS_MESSAGES: &str = "DELETE FROM outbox WHERE id IN (
+         SELECT id FROM outbox
+         WHERE state <> 'queued'
+             AND id <= (SELECT id FROM outbox ORDER BY id DESC OFFSET $1::bigint LIMIT 1)
+         ORDER BY id LIMIT $2)";
+
 impl Store {
     /// One bounded run.
     pub async fn collect(&self, epoch: Epoch, retention: &Retention) -> Result<Collected, Error> {
@@ -92,11 +107,19 @@ impl Store {
         let commits = self
             .collect_one(epoch, "collect: commits", SURPLUS_COMMITS, commits)
             .await?;
+        let old_messages = self
+            .collect_one(epoch, "collect: old messages", OLD_MESSAGES, age)
+            .await?;
+        let messages = Bound::Rows(MESSAGES_KEPT);
+        let messages = self
+            .collect_one(epoch, "collect: messages", SURPLUS_MESSAGES, messages)
+            .await?;
         Ok(Collected {
+            messages: old_messages.0 + messages.0,
             events: old.0 + surplus.0,
             rollouts: rollouts.0,
             commits: commits.0,
-            more: old.1 || surplus.1 || rollouts.1 || commits.1,
+            more: old.1 || surplus.1 || rollouts.1 || commits.1 || old_messages.1 || messages.1,
         })
     }
 

@@ -12,6 +12,8 @@
 
 #[path = "../support/engine.rs"]
 mod engine;
+#[path = "../support/forge.rs"]
+mod forge;
 #[path = "../support/git_http.rs"]
 mod git_http;
 
@@ -32,3 +34,4 @@ mod operators;
 mod processes;
 mod rollouts;
 mod sources;
+mod statuses;

@@ -68,6 +68,7 @@ async fn a_stale_generation_writes_nothing() {
         cause: "late",
         changes: &[declare(1, 0, 1)],
         events: &[event(1, EventKind::AppDeclared)],
+        outbox: &[],
     };
     match leader.store.commit(stale).await {
         Err(Error::StaleGeneration { base, current, .. }) => {

@@ -11,6 +11,7 @@ mod commit;
 mod faults;
 mod history;
 mod lease;
+mod outbox;
 #[path = "../support/pg.rs"]
 mod pg;
 mod private;

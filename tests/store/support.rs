@@ -54,6 +54,7 @@ impl Leader {
                 cause: "a test",
                 changes,
                 events,
+                outbox: &[],
             })
             .await
     }

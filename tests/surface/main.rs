@@ -13,9 +13,12 @@ mod apps;
 mod cli;
 mod events;
 mod followers;
+mod forge;
 mod hooks;
 mod limits;
 #[path = "../support/pg.rs"]
 mod pg;
+#[path = "../support/forge.rs"]
+mod recorder;
 mod server;
 mod sources;

@@ -58,8 +58,12 @@ impl Handle {
 
     /// `None` on a follower, while the source is suspended, and until its task has started.
     pub fn sync_status(&self, source: &SourceName) -> Option<SyncStatus> {
-        let tasks = lock(&self.0.syncs);
-        tasks.0.get(source).map(|task| lock(&task.status).clone())
+        let mut status = {
+            let tasks = lock(&self.0.syncs);
+            lock(&tasks.0.get(source)?.status).clone()
+        };
+        status.warnings.extend(self.forge_trouble(source));
+        Some(status)
     }
 }
 

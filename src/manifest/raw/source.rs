@@ -34,6 +34,32 @@ pub struct Source {
     /// File on the controller's host that holds the webhook's secret.
     #[serde(default)]
     pub webhook_secret_file: Field<String>,
+    /// Where the status of each commit is posted. Default: nowhere.
+    #[serde(default)]
+    pub forge: Field<Forge>,
+}
+
+/// The repository at its forge, for commit statuses.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Forge {
+    /// What is spoken there; `gitea` is for Forgejo too.
+    pub kind: Field<ForgeKind>,
+    /// Root of its API. Default: that of github.com or gitlab.com; Gitea and Forgejo have none.
+    #[serde(default)]
+    pub api_url: Field<String>,
+    /// `owner/name`; at GitLab the project's path or number.
+    pub repository: Field<String>,
+    /// File on the controller's host that holds a token that may write commit statuses.
+    pub token_file: Field<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ForgeKind {
+    Github,
+    Gitlab,
+    Gitea,
 }
 
 /// Names of files on the controller's host; never the secrets themselves.

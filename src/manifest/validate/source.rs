@@ -6,8 +6,9 @@ use crate::manifest::field::Field;
 use crate::manifest::problems::Cx;
 use crate::manifest::raw;
 use crate::manifest::tree::NodeId;
+use crate::model::forge::{check_api_url, check_repository};
 use crate::model::source::Credentials;
-use crate::model::{ProjectName, SourceName, SourceSpec};
+use crate::model::{ForgeKind, ForgeSpec, ProjectName, SourceName, SourceSpec};
 
 /// `None` once anything is wrong.
 pub fn source(
@@ -39,6 +40,7 @@ pub fn source(
         known_hosts_file: file(&credentials.known_hosts_file),
     };
     let webhook_secret_file = file(&raw.webhook_secret_file);
+    let forge = forge(cx, &raw.forge);
     if !cx.is_clean() {
         return None;
     }
@@ -54,6 +56,47 @@ pub fn source(
         interval,
         credentials,
         webhook_secret_file,
+        forge,
+    })
+}
+
+fn forge(cx: &Cx<'_>, field: &Field<raw::source::Forge>) -> Option<ForgeSpec> {
+    let (node, raw) = field.set()?;
+    let kind = cx.required(node, "kind", &raw.kind);
+    let repository = cx.required(node, "repository", &raw.repository);
+    cx.required(node, "tokenFile", &raw.token_file);
+    let token_file = cx.parse(&raw.token_file, |t| t, text::absolute_path);
+    let kind = match kind?.1 {
+        raw::source::ForgeKind::Github => ForgeKind::GitHub,
+        raw::source::ForgeKind::Gitlab => ForgeKind::GitLab,
+        raw::source::ForgeKind::Gitea => ForgeKind::Gitea,
+    };
+    let api_url = match raw.api_url.set() {
+        Some((at, url)) => {
+            if let Err(why) = check_api_url(url) {
+                let mut problem = cx.make(at, why, None);
+                problem.text = without_secret(url);
+                cx.push(problem);
+            }
+            Some(url.clone())
+        }
+        None => {
+            let default = kind.default_api_url();
+            if default.is_none() && raw.api_url.is_absent() {
+                cx.required(node, "apiUrl", &raw.api_url);
+            }
+            default.map(str::to_owned)
+        }
+    };
+    let (at, repository) = repository?;
+    if let Err(why) = check_repository(kind, repository) {
+        cx.problem(at, why);
+    }
+    Some(ForgeSpec {
+        kind,
+        api_url: api_url?,
+        repository: repository.clone(),
+        token_file: token_file?,
     })
 }
 

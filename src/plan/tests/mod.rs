@@ -9,5 +9,6 @@ mod observing;
 mod placing;
 mod properties;
 mod rolling;
+mod statuses;
 mod strategies;
 mod syncing;

@@ -9,6 +9,7 @@ use crate::model::node::{ImageState, NodeFacts, RUNTIME_DOCKER, RUNTIME_PROCESS}
 use crate::model::quantity::{CountOrPercent, Resources};
 use crate::model::spec::*;
 use crate::model::*;
+use crate::plan::statuses::next_statuses;
 use crate::plan::{IdSource, Plan, PlanInput, Scope, Settings, check, plan};
 
 pub const MI: u64 = 1 << 20;
@@ -143,6 +144,7 @@ pub struct World {
     pub low: BTreeMap<AppKey, usize>,
     pub high: BTreeMap<AppKey, usize>,
     pub log: Vec<Event>,
+    pub outbox: Vec<OutboxEntry>,
     pub last: Plan,
 }
 
@@ -157,6 +159,7 @@ impl World {
             low: BTreeMap::new(),
             high: BTreeMap::new(),
             log: Vec::new(),
+            outbox: Vec::new(),
             last: Plan::default(),
         };
         for node in nodes {
@@ -193,6 +196,8 @@ impl World {
     }
 
     pub fn apply(&mut self, changes: &[Change]) {
+        self.outbox
+            .extend(next_statuses("test", &self.snapshot, changes));
         self.snapshot.apply_all(changes).unwrap();
         self.snapshot.generation = self.snapshot.generation.next();
     }

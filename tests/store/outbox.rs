@@ -1,0 +1,221 @@
+//! Messages to forges: written with what caused them, one at a time, in order.
+
+use std::time::Duration;
+
+use evenkeel::model::*;
+use evenkeel::store::{Commit, Error, Outgoing, Retention};
+
+use super::builders::*;
+use super::support::*;
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn entry(commit: usize, state: StatusState, description: &str) -> OutboxEntry {
+    OutboxEntry {
+        source: source_name(0),
+        commit: commit_id(commit),
+        context: "evenkeel/test/source-0".into(),
+        status: CommitStatus {
+            state,
+            description: description.into(),
+        },
+        follow_up: false,
+    }
+}
+
+impl Leader {
+    async fn say(&mut self, entries: &[OutboxEntry]) {
+        let committed = self.store.commit(self.saying(&[], entries)).await.unwrap();
+        self.image.generation = committed.generation;
+    }
+
+    fn saying<'a>(&self, changes: &'a [Change], outbox: &'a [OutboxEntry]) -> Commit<'a> {
+        Commit {
+            epoch: self.epoch,
+            base: self.image.generation,
+            cause: "a test",
+            changes,
+            events: &[],
+            outbox,
+        }
+    }
+
+    async fn claim(&self) -> Vec<Outgoing> {
+        let claimed = self.store.claim_outbox(self.epoch, &[], 16, SOON).await;
+        claimed.unwrap()
+    }
+
+    /// Takes out and acknowledges all there is: what a forge would see.
+    async fn drain(&self) -> Vec<String> {
+        let mut seen = Vec::new();
+        loop {
+            let claimed = self.claim().await;
+            if claimed.is_empty() {
+                return seen;
+            }
+            for message in claimed {
+                seen.push(message.status.description.clone());
+                self.store
+                    .outbox_sent(self.epoch, message.id)
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_written_with_what_caused_it_or_not_at_all() {
+    let mut leader = leader().await;
+    let entries = [entry(1, StatusState::Pending, "rolling out")];
+    // Its change does not fit: neither is written.
+    let misfit = [Change::Undeclare { app: app(9) }];
+    let refused = leader.store.commit(leader.saying(&misfit, &entries)).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(leader.store.outbox_due_in().await.unwrap(), None);
+    let fits = [Change::PutSource(Box::new(source(0)))];
+    let committed = leader.store.commit(leader.saying(&fits, &entries)).await;
+    leader.image.apply_all(&fits).unwrap();
+    leader.image.generation = committed.unwrap().generation;
+    leader.check().await;
+    let claimed = leader.claim().await;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].status, entries[0].status);
+    assert_eq!(claimed[0].commit, commit_id(1));
+    assert_eq!(claimed[0].attempts, 1);
+    // It is out: nobody else gets it before it is due again.
+    assert_eq!(leader.claim().await, []);
+    let due = leader.store.outbox_due_in().await.unwrap().unwrap();
+    assert!(due > SOON / 2 && due <= SOON, "{due:?}");
+}
+
+#[tokio::test]
+async fn the_same_is_not_said_twice_and_the_newest_takes_the_place() {
+    let mut leader = leader().await;
+    let pending = entry(1, StatusState::Pending, "rolling out");
+    let success = entry(1, StatusState::Success, "healthy");
+    leader.say(&[pending.clone(), pending.clone()]).await;
+    leader.say(std::slice::from_ref(&pending)).await;
+    assert_eq!(leader.drain().await, ["rolling out"]);
+    // What has arrived is not said again either.
+    leader.say(std::slice::from_ref(&pending)).await;
+    assert_eq!(leader.drain().await, [""; 0]);
+    leader.say(std::slice::from_ref(&success)).await;
+    leader.say(std::slice::from_ref(&pending)).await;
+    leader.say(std::slice::from_ref(&success)).await;
+    assert_eq!(leader.drain().await, ["healthy"]);
+    // Another commit is another matter.
+    leader
+        .say(&[entry(2, StatusState::Pending, "second"), success])
+        .await;
+    assert_eq!(leader.drain().await, ["second"]);
+}
+
+#[tokio::test]
+async fn a_follow_up_only_ends_what_is_pending() {
+    let mut leader = leader().await;
+    let late = |commit, words| OutboxEntry {
+        follow_up: true,
+        ..entry(commit, StatusState::Success, words)
+    };
+    leader
+        .say(&[
+            entry(1, StatusState::Pending, "one rolls"),
+            entry(2, StatusState::Failure, "two failed"),
+        ])
+        .await;
+    leader.drain().await;
+    leader
+        .say(&[late(1, "one"), late(2, "two"), late(3, "three")])
+        .await;
+    assert_eq!(leader.drain().await, ["one"]);
+}
+
+#[tokio::test]
+async fn failures_come_again_later_or_never() {
+    let mut leader = leader().await;
+    let pending = entry(1, StatusState::Pending, "rolling out");
+    leader.say(std::slice::from_ref(&pending)).await;
+    let id = leader.claim().await[0].id;
+    let store = leader.store.clone();
+    let failed = async |again| {
+        let failed = store.outbox_failed(leader.epoch, id, "500", again).await;
+        failed.unwrap();
+    };
+    failed(Some(Duration::ZERO)).await;
+    let again = leader.claim().await;
+    assert_eq!((again[0].id, again[0].attempts), (id, 2));
+    failed(Some(SOON)).await;
+    assert_eq!(leader.claim().await, []);
+    // Said again (the source's settings changed): worth another try at once.
+    leader.say(std::slice::from_ref(&pending)).await;
+    assert_eq!(leader.claim().await[0].attempts, 3);
+    store
+        .outbox_failed(leader.epoch, id, "422", None)
+        .await
+        .unwrap();
+    assert_eq!(store.outbox_due_in().await.unwrap(), None);
+    // What was given up is not what the forge shows.
+    leader.say(std::slice::from_ref(&pending)).await;
+    assert_eq!(leader.drain().await, ["rolling out"]);
+}
+
+#[tokio::test]
+async fn one_of_each_source_at_a_time() {
+    let mut leader = leader().await;
+    let of = |n: usize, commit, words: &str| OutboxEntry {
+        source: source_name(n),
+        ..entry(commit, StatusState::Success, words)
+    };
+    leader
+        .say(&[of(0, 1, "a"), of(0, 2, "b"), of(1, 1, "c")])
+        .await;
+    let busy = [source_name(1)];
+    let claimed = leader.store.claim_outbox(leader.epoch, &busy, 16, SOON);
+    let claimed = claimed.await.unwrap();
+    let words: Vec<&str> = claimed
+        .iter()
+        .map(|m| m.status.description.as_str())
+        .collect();
+    assert_eq!(words, ["a"]);
+    let mut rest = leader.drain().await;
+    rest.sort();
+    assert_eq!(rest, ["b", "c"]);
+}
+
+#[tokio::test]
+async fn only_the_leader_sends() {
+    let mut leader = leader().await;
+    leader
+        .say(&[entry(1, StatusState::Success, "healthy")])
+        .await;
+    let id = leader.claim().await[0].id;
+    let lease = leader.store.acquire_lease("me", "here", TTL).await;
+    assert!(lease.unwrap().unwrap().epoch != leader.epoch);
+    let stale = |e: Error| assert!(matches!(e, Error::StaleEpoch { .. }), "{e:?}");
+    let (store, old) = (&leader.store, leader.epoch);
+    stale(store.claim_outbox(old, &[], 16, SOON).await.unwrap_err());
+    stale(store.outbox_sent(old, id).await.unwrap_err());
+    stale(store.outbox_failed(old, id, "x", None).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn old_messages_are_forgotten() {
+    let mut leader = leader().await;
+    leader
+        .say(&[
+            entry(1, StatusState::Success, "one"),
+            entry(2, StatusState::Success, "two"),
+        ])
+        .await;
+    leader.drain().await;
+    let keep = Retention::default();
+    let collected = leader.store.collect(leader.epoch, &keep).await.unwrap();
+    assert_eq!(collected.messages, 0);
+    let none = Retention {
+        events_max_age: Duration::ZERO,
+        ..keep
+    };
+    let collected = leader.store.collect(leader.epoch, &none).await.unwrap();
+    assert_eq!(collected.messages, 2);
+}
