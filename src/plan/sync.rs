@@ -178,10 +178,13 @@ fn reaches_into_the_host(spec: &SourceSpec) -> Option<(&'static str, &str)> {
         ("spec.credentials.knownHostsFile", &files.known_hosts_file),
         ("spec.webhookSecretFile", &spec.webhook_secret_file),
     ];
+    let forge = spec.forge.as_ref();
+    let forge = forge.map(|forge| ("spec.forge.tokenFile", forge.token_file.as_str()));
     let local = spec.url.starts_with('/') || spec.url.starts_with("file:");
     named
         .into_iter()
         .find_map(|(field, file)| Some((field, file.as_deref()?)))
+        .or(forge)
         .or(local.then_some(("spec.url", spec.url.as_str())))
 }
 

@@ -157,6 +157,52 @@ fn anchors_and_merges_work() {
 }
 
 #[test]
+fn forges_are_checked() {
+    let told = |forge: &str| {
+        check(&format!(
+            "apiVersion: evenkeel.dev/v1\nkind: Source\nmetadata: {{name: s}}\nspec: {{url: /srv/a, forge: {{{forge}}}}}\n"
+        ))
+    };
+    let rest = "repository: a/b, tokenFile: /run/t";
+    assert_eq!(told(&format!("kind: github, {rest}")), "ok");
+    assert_eq!(
+        told(&format!(
+            "kind: gitea, apiUrl: \"https://f.example\", {rest}"
+        )),
+        "ok"
+    );
+    for (forge, why) in [
+        ("repository: a/b, tokenFile: /run/t", "\"kind\" is missing"),
+        (
+            "kind: gitea, repository: a/b, tokenFile: /run/t",
+            "\"apiUrl\" is missing",
+        ),
+        (
+            "kind: github, tokenFile: /run/t",
+            "\"repository\" is missing",
+        ),
+        ("kind: github, repository: a/b", "\"tokenFile\" is missing"),
+        (
+            "kind: github, repository: a, tokenFile: /run/t",
+            "not of the form owner/name",
+        ),
+        ("kind: github, repository: a/b, tokenFile: t", "absolute"),
+        (
+            "kind: gitlab, apiUrl: \"https://me:hunter2@f\", repository: a/b, tokenFile: /run/t",
+            "a user or a password",
+        ),
+        (
+            "kind: bitbucket, repository: a/b, tokenFile: /run/t",
+            "spec.forge.kind",
+        ),
+    ] {
+        let told = told(forge);
+        assert!(told.contains(why), "{forge}: {told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}
+
+#[test]
 fn sources_are_checked() {
     let source = |spec: &str| {
         format!(

@@ -256,12 +256,20 @@ fn a_repository_cannot_declare_a_source_that_reaches_into_the_host() {
         spec.url = "https://git.example/more.git".to_owned();
         spec
     };
-    let cases: [fn(&mut SourceSpec); 5] = [
+    let cases: [fn(&mut SourceSpec); 6] = [
         |s| s.credentials.token_file = Some("/var/lib/evenkeel/admin-token".to_owned()),
         |s| s.credentials.ssh_key_file = Some("/root/.ssh/id".to_owned()),
         |s| s.webhook_secret_file = Some("/etc/shadow".to_owned()),
         |s| s.url = "/srv/private.git".to_owned(),
         |s| s.url = "file:///srv/private.git".to_owned(),
+        |s| {
+            s.forge = Some(ForgeSpec {
+                kind: ForgeKind::Gitea,
+                api_url: "https://git.example".to_owned(),
+                repository: "a/b".to_owned(),
+                token_file: "/var/lib/evenkeel/admin-token".to_owned(),
+            })
+        },
     ];
     for (index, change) in cases.into_iter().enumerate() {
         let mut world = world();
