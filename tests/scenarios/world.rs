@@ -83,6 +83,7 @@ impl World {
             interval: Duration::from_secs(60),
             credentials: Credentials::default(),
             webhook_secret_file: None,
+            forge: None,
         };
         self.snapshot
             .apply(&Change::PutSource(Box::new(Source::new(spec, None))))

@@ -56,11 +56,12 @@ async fn a_source_is_added_followed_changed_and_removed() {
     remove("").await.problem(409, "conflict");
     remove("?prune=true").await.check(StatusCode::ACCEPTED);
     server
-        .until("its apps are gone", |s| {
-            s.handle.read(|s| s.apps.is_empty()).unwrap_or(false)
+        .until("it is gone with the last of its apps", |s| {
+            s.handle
+                .read(|s| s.apps.is_empty() && s.sources.is_empty())
+                .unwrap_or(false)
         })
         .await;
-    remove("?prune=true").await.check(StatusCode::NO_CONTENT);
     server
         .get("/api/v1/sources/shop")
         .await
