@@ -193,6 +193,12 @@ async fn nodes_that_know_a_later_leadership_are_led_again() {
         while agent.stream.next().await.is_some() {}
     })
     .await;
+    // It may still look like the leader it was: only the lease tells the two apart.
+    eventually("a later leadership", async || {
+        let lease = controller.handle.store().current_lease().await;
+        matches!(lease, Ok(Some(lease)) if lease.epoch > known.0)
+    })
+    .await;
     controller.leads().await;
     let mut again = FakeAgent::connect(&controller.handle, "node-1");
     let told = again.set().await;
