@@ -8,10 +8,19 @@ use super::{AppState, Problem};
 use crate::api::node::node_view;
 use crate::api::{NodeView, Page};
 
+/// Replaces what was written down by what this controller knows: a report that changes nothing
+/// is not written down. Outside of `read`: both may lock.
+pub(super) fn heard(state: &AppState, mut node: NodeView) -> NodeView {
+    let live = state.handle.last_heard(&node.name);
+    node.last_heard = live.map_or(node.last_heard, |at| at.max(node.last_heard));
+    node
+}
+
 pub async fn list(State(state): State<AppState>) -> Result<Json<Page<NodeView>>, Problem> {
-    let nodes = state
+    let nodes: Vec<NodeView> = state
         .handle
         .read(|s| s.nodes.values().map(|n| node_view(s, n)).collect())?;
+    let nodes = nodes.into_iter().map(|n| heard(&state, n)).collect();
     Ok(Json(Page::whole(nodes)))
 }
 
@@ -22,7 +31,7 @@ pub async fn show(
     state
         .handle
         .read(|s| s.nodes.get(&name).map(|n| node_view(s, n)))?
-        .map(Json)
+        .map(|n| Json(heard(&state, n)))
         .ok_or_else(|| {
             Problem::not_found(format!("there is no node {name}")).with_hint("evenkeel nodes")
         })

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
 
+use super::nodes::heard;
 use super::{AppState, Problem};
 use crate::api::app_status::app_status;
 use crate::api::node::node_view;
@@ -39,6 +40,7 @@ pub async fn show(State(state): State<AppState>) -> Result<Response, Problem> {
         let nodes: Vec<NodeView> = s.nodes.values().map(|n| node_view(s, n)).collect();
         (apps, s.apps.len(), sources, nodes)
     })?;
+    let nodes: Vec<NodeView> = nodes.into_iter().map(|n| heard(&state, n)).collect();
     let events = match state.store() {
         Ok(store) => {
             let query = EventQuery {

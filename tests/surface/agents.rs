@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use evenkeel::api::agent::ToAgent;
 use evenkeel::client::Client;
+use evenkeel::model::{NodeName, Timestamp};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -38,6 +39,42 @@ async fn a_node_registers_and_is_told_what_it_must_run() {
         }
     });
     assert_eq!(placed.await.unwrap(), "shop/web");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_is_heard_even_where_its_report_changes_nothing() {
+    let server = Server::start().await;
+    server.register("n1").await;
+    let name: NodeName = "n1".parse().unwrap();
+    let written = server.handle.read(|s| s.nodes[&name].last_heard).unwrap();
+    let told = |view: &serde_json::Value| -> Timestamp {
+        serde_json::from_value(view["lastHeard"].clone()).unwrap()
+    };
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    for sequence in 2.. {
+        let mut same = report("n1");
+        same["sequence"] = json!(sequence);
+        let reports = format!("{}/api/v1/agent/reports", server.url);
+        let said = server.http.post(reports).bearer_auth(AGENTS).json(&same);
+        Answer::of(said).await.check(StatusCode::NO_CONTENT);
+        let one = server.get("/api/v1/nodes/n1").await.body;
+        let all = server.get("/api/v1/nodes").await.body;
+        let page = server.request(Method::GET, "/").send().await.unwrap();
+        let page = page.text().await.unwrap();
+        // More than clocks differ by.
+        let later = Timestamp(written.0 + 200);
+        if told(&one) > later
+            && told(&all["items"][0]) > later
+            && !page.contains(&format!("<td>{written}</td>"))
+        {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{one:#}\n{page}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let still = server.handle.read(|s| s.nodes[&name].last_heard).unwrap();
+    assert_eq!(still, written, "the same report was written down again");
     server.stop().await;
 }
 
