@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::client::{AppFilter, Client};
+use crate::config::DataDir;
 use crate::model::{AppKey, AppName, ProjectName};
 
 use super::args::Global;
@@ -16,13 +17,15 @@ const LISTEN_FILE: &str = "listen";
 const TOKEN_FILE: &str = "admin-token";
 
 /// Address and token as flags and environment have them; what is missing of the two comes
-/// from the data folder of a server on this machine.
+/// from the data folder of a server on this machine. Where nothing is said at all, a server
+/// in the usual folder is meant.
 pub fn connect(global: &Global) -> Result<Client, Failure> {
     let data_dir = std::env::var_os("EVENKEEL_DATA_DIR").filter(|d| !d.is_empty());
     let (url, token) = find(
         global.url.as_deref(),
         global.token.as_deref(),
         data_dir.as_deref().map(Path::new),
+        &DataDir::usual(),
     )?;
     Ok(Client::new(&url, token)?)
 }
@@ -31,7 +34,14 @@ fn find(
     url: Option<&str>,
     token: Option<&str>,
     data_dir: Option<&Path>,
+    usual: &Path,
 ) -> Result<(String, Option<String>), Failure> {
+    let given = |text: Option<&str>| text.is_some_and(|t| !t.is_empty());
+    // One that is not there, or is another user's, says nothing of the server that is meant.
+    let data_dir = data_dir.or_else(|| {
+        let nothing_said = !given(url) && !given(token);
+        (nothing_said && read_token(usual).is_ok()).then_some(usual)
+    });
     let url = match (url, data_dir) {
         (Some(url), _) if !url.is_empty() => url.to_owned(),
         (_, Some(dir)) => listen_url(dir)?,
@@ -137,6 +147,10 @@ fn named(project: Option<&str>, text: &str) -> Result<Option<AppKey>, Failure> {
 mod tests {
     use super::*;
 
+    fn none() -> std::path::PathBuf {
+        "/nothing/here".into()
+    }
+
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a folder for the test");
         for (name, content) in files {
@@ -148,14 +162,19 @@ mod tests {
     #[test]
     fn flags_win_over_the_data_folder() {
         let dir = folder(&[("listen", "127.0.0.1:9\n"), ("admin-token", "secret\n")]);
-        let found = find(Some("http://other:1"), Some("mine"), Some(dir.path()));
+        let found = find(
+            Some("http://other:1"),
+            Some("mine"),
+            Some(dir.path()),
+            &none(),
+        );
         assert_eq!(found, Ok(("http://other:1".into(), Some("mine".into()))));
     }
 
     #[test]
     fn the_data_folder_tells_the_rest() {
         let dir = folder(&[("listen", "0.0.0.0:7700\n"), ("admin-token", "secret\n")]);
-        let found = find(None, None, Some(dir.path()));
+        let found = find(None, None, Some(dir.path()), &none());
         assert_eq!(
             found,
             Ok(("http://127.0.0.1:7700".into(), Some("secret".into())))
@@ -164,13 +183,30 @@ mod tests {
 
     #[test]
     fn without_anything_the_default_address_is_tried() {
-        assert_eq!(find(None, None, None), Ok((DEFAULT_URL.into(), None)));
+        let nothing = Ok((DEFAULT_URL.into(), None));
+        assert_eq!(find(None, None, None, &none()), nothing);
+        let no_token = folder(&[("listen", "127.0.0.1:9\n")]);
+        assert_eq!(find(None, None, None, no_token.path()), nothing);
+    }
+
+    #[test]
+    fn without_anything_a_server_in_the_usual_folder_is_meant() {
+        let dir = folder(&[("listen", "127.0.0.1:9\n"), ("admin-token", "secret\n")]);
+        let usual = dir.path();
+        let found = Ok(("http://127.0.0.1:9".into(), Some("secret".into())));
+        assert_eq!(find(None, None, None, usual), found);
+        assert_eq!(find(Some(""), Some(""), None, usual), found);
+        // Its token is for no other server, and what is said counts alone.
+        let other = Ok(("http://other:1".into(), None));
+        assert_eq!(find(Some("http://other:1"), None, None, usual), other);
+        let mine = Ok((DEFAULT_URL.into(), Some("mine".into())));
+        assert_eq!(find(None, Some("mine"), None, usual), mine);
     }
 
     #[test]
     fn a_token_that_cannot_be_read_is_said() {
         let dir = folder(&[]);
-        let failure = find(None, None, Some(dir.path())).expect_err("there is no token");
+        let failure = find(None, None, Some(dir.path()), &none()).expect_err("there is no token");
         assert_eq!(failure.code, Code::Unreachable);
         assert!(failure.hint.is_some());
     }

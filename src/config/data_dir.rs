@@ -73,10 +73,16 @@ impl DataDir {
     pub fn open(path: Option<&Path>) -> Result<DataDir, Error> {
         let path = match path {
             Some(path) => std::path::absolute(path).map_err(failed(path))?,
-            None => default_path(),
+            None => DataDir::usual(),
         };
         fs::create_dir_all(&path).map_err(failed(&path))?;
         Ok(DataDir { path })
+    }
+
+    /// The folder of a server that was told none: `/var/lib/evenkeel` for root, else below the
+    /// user's data folder (XDG base directories).
+    pub fn usual() -> PathBuf {
+        default_path()
     }
 
     pub fn path(&self) -> &Path {
@@ -265,7 +271,6 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
     move |source| Error::Io { path, source }
 }
 
-/// `/var/lib/evenkeel` for root, else below the user's data folder (XDG base directories).
 fn default_path() -> PathBuf {
     if nix::unistd::Uid::effective().is_root() {
         return PathBuf::from("/var/lib/evenkeel");
