@@ -14,6 +14,7 @@ mod source;
 mod status;
 mod validate;
 mod verbs;
+mod wait;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -98,8 +98,19 @@ fn read_token(dir: &Path) -> Result<String, Failure> {
 /// The app that `text` means: `PROJECT/APP`, or `APP` with `-p`, or `APP` alone where only
 /// one project has it.
 pub async fn find_app(client: &Client, global: &Global, text: &str) -> Result<AppKey, Failure> {
+    look_for_app(client, global, text).await?.ok_or_else(|| {
+        Failure::new(Code::Failed, format!("there is no app {text}")).with_hint("evenkeel status")
+    })
+}
+
+/// As [`find_app`]; `None`: no project has an app of that name at present.
+pub async fn look_for_app(
+    client: &Client,
+    global: &Global,
+    text: &str,
+) -> Result<Option<AppKey>, Failure> {
     if let Some(key) = named(global.project.as_deref(), text)? {
-        return Ok(key);
+        return Ok(Some(key));
     }
     let filter = AppFilter {
         name: Some(text.to_owned()),
@@ -107,11 +118,8 @@ pub async fn find_app(client: &Client, global: &Global, text: &str) -> Result<Ap
     };
     let found = client.apps(&filter).await?;
     match found.as_slice() {
-        [one] => Ok(AppKey::new(one.project.clone(), one.name.clone())),
-        [] => Err(
-            Failure::new(Code::Failed, format!("there is no app {text}"))
-                .with_hint("evenkeel status"),
-        ),
+        [one] => Ok(Some(AppKey::new(one.project.clone(), one.name.clone()))),
+        [] => Ok(None),
         several => {
             let names: Vec<String> = several
                 .iter()

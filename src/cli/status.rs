@@ -1,21 +1,18 @@
-//! `status`: all apps, or one in full; and waiting for one.
+//! `status`: all apps, or one in full.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use crate::api::app::Rejected;
 use crate::api::{AppStatus, RolloutView};
-use crate::client::{AppFilter, Client};
+use crate::client::AppFilter;
 use crate::clock;
-use crate::model::{AppKey, Evidence, HealthState, RolloutPhase, SyncState, Timestamp};
+use crate::model::{Evidence, RolloutPhase, Timestamp};
 
-use super::args::{Format, Global, StatusArgs};
-use super::exit::{Code, Failure, Outcome};
+use super::args::{Global, StatusArgs};
+use super::exit::{Code, Outcome};
 use super::output::{Cell, Paint, Table, Tone, age, counted, one_line, print, tone_of, word};
 use super::server::{connect, find_app};
-
-/// Between two looks while waiting.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+use super::wait;
 
 pub async fn run(global: &Global, args: StatusArgs) -> Outcome {
     let client = connect(global)?;
@@ -28,93 +25,16 @@ pub async fn run(global: &Global, args: StatusArgs) -> Outcome {
         print(global.output, &apps, |paint| overview(&apps, paint))?;
         return Ok(Code::Done);
     };
-    let key = find_app(&client, global, name).await?;
     let (status, code) = if args.wait {
-        wait(&client, &key, args.timeout, global.output).await?
+        wait::run(&client, global, name, args.timeout).await?
     } else {
+        let key = find_app(&client, global, name).await?;
         (client.app(&key).await?, Code::Done)
     };
     print(global.output, &status, |paint| {
         one(&status, clock::now(), paint)
     })?;
     Ok(code)
-}
-
-/// How a wait stands.
-#[derive(Debug, PartialEq, Eq)]
-enum Wait {
-    Done,
-    /// It will not get there by itself.
-    Failed(String),
-    /// What it is at.
-    Going(String),
-}
-
-/// `caught_up`: the source's latest seen commit is applied.
-fn judge(status: &AppStatus, caught_up: bool) -> Wait {
-    let first = || status.messages.first().cloned().unwrap_or_default();
-    match status.sync {
-        SyncState::Quarantined | SyncState::Invalid | SyncState::Suspended | SyncState::Held => {
-            return Wait::Failed(first());
-        }
-        SyncState::Synced | SyncState::OutOfSync => {}
-    }
-    if let Some(rollout) = &status.rollout {
-        return match rollout.phase {
-            RolloutPhase::Paused => Wait::Failed(first()),
-            _ => Wait::Going(rollout.step.clone()),
-        };
-    }
-    if status
-        .last_rollout
-        .as_ref()
-        .is_some_and(|r| r.phase == RolloutPhase::Failed)
-        || status.health == HealthState::Failed
-    {
-        return Wait::Failed(first());
-    }
-    match (status.sync, status.health) {
-        (SyncState::Synced, HealthState::Healthy) if caught_up => Wait::Done,
-        (SyncState::Synced, HealthState::Healthy) => {
-            Wait::Going("the source's latest commit is not applied yet".to_owned())
-        }
-        (sync, health) => Wait::Going(format!("{}, {}", word(sync), word(health))),
-    }
-}
-
-async fn wait(
-    client: &Client,
-    key: &AppKey,
-    timeout: Duration,
-    format: Format,
-) -> Result<(AppStatus, Code), Failure> {
-    let deadline = tokio::time::Instant::now() + timeout;
-    let mut told = String::new();
-    loop {
-        let status = client.app(key).await?;
-        let source = client.source(&status.source).await?;
-        let caught_up = source.last_seen == source.last_applied;
-        let at = match judge(&status, caught_up) {
-            Wait::Done => return Ok((status, Code::Done)),
-            Wait::Failed(why) => {
-                eprintln!("{key} will not become synced and healthy by itself: {why}");
-                return Ok((status, Code::Failed));
-            }
-            Wait::Going(at) => at,
-        };
-        if at != told && format == Format::Table {
-            eprintln!("{key}: {at}");
-            told = at;
-        }
-        if tokio::time::Instant::now() + LOOK_EVERY > deadline {
-            eprintln!(
-                "gave up waiting for {key} after {}; try: evenkeel why {key}",
-                super::output::span(timeout)
-            );
-            return Ok((status, Code::TimedOut));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }
 
 /// All apps as a table.
@@ -348,4 +268,4 @@ fn instances(app: &AppStatus, now: Timestamp, paint: Paint) -> String {
 
 #[cfg(test)]
 #[path = "status_tests.rs"]
-mod tests;
+pub(super) mod tests;

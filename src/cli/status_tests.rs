@@ -1,4 +1,4 @@
-//! What people see, for a hand-made document; what a wait concludes from one.
+//! What people see, for a hand-made document.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::*;
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 /// An app that settled on commit `a`, with `change` merged over it.
-fn document(change: Value) -> AppStatus {
+pub fn document(change: Value) -> AppStatus {
     let a = json!({"commit": "a".repeat(40), "digest": "1".repeat(64)});
     let mut document = json!({
         "project": "shop", "name": "web", "version": 7,
@@ -61,7 +61,7 @@ fn rejected() -> Value {
     })
 }
 
-fn rollout(phase: &str) -> Value {
+pub fn rollout(phase: &str) -> Value {
     json!({
         "id": "00000000-0000-0000-0000-000000000004", "kind": "forward", "strategy": "rolling",
         "order": "startFirst", "phase": phase, "step": "1 of 1 instances updated, 0 ready",
@@ -127,28 +127,4 @@ fn a_rollout_under_way_shows_how_far_it_is() {
     let line = "  rollout   forward progressing aaaaaaaa → bbbbbbbb, rolling, \
                 1 of 1 instances updated, 0 ready, started 30s ago: image changed\n";
     assert!(text.contains(line), "{text}");
-}
-
-#[test]
-fn a_wait_ends_as_soon_as_the_end_is_certain() {
-    let check = |change: Value, caught_up: bool| judge(&document(change), caught_up);
-    assert_eq!(check(json!({}), true), Wait::Done);
-    assert!(matches!(check(json!({}), false), Wait::Going(_)));
-    for sync in ["quarantined", "invalid", "suspended", "held"] {
-        let change = json!({"sync": sync, "messages": ["why"]});
-        assert_eq!(
-            check(change, true),
-            Wait::Failed("why".to_owned()),
-            "{sync}"
-        );
-    }
-    let rolling =
-        json!({"sync": "outOfSync", "health": "progressing", "rollout": rollout("progressing")});
-    assert!(matches!(check(rolling, true), Wait::Going(_)));
-    let paused = json!({"sync": "outOfSync", "health": "degraded", "rollout": rollout("paused")});
-    assert!(matches!(check(paused, true), Wait::Failed(_)));
-    let failed = json!({"health": "failed", "lastRollout": rollout("failed")});
-    assert!(matches!(check(failed, true), Wait::Failed(_)));
-    let degraded = json!({"health": "degraded"});
-    assert!(matches!(check(degraded, true), Wait::Going(_)));
 }

@@ -102,6 +102,16 @@ async fn verbs_run_against_a_live_cluster() {
         .await
         .check(4);
     cli(&["status", "nothing"]).await.check(1);
+    // One that is not there yet is waited for, by either name.
+    for name in ["later", "shop/later"] {
+        let args = ["status", name, "--wait", "--timeout", "1s"];
+        let late = run(Some(&server.url), ADMIN, &args).await.check(4);
+        assert!(
+            late.err.contains("never declared; the sources are: shop"),
+            "{}",
+            late.err
+        );
+    }
     cli(&["status", "No_Name"]).await.check(2);
     cli(&["stats"]).await.check(2);
     cli(&["source", "remove", "shop"]).await.check(1);
