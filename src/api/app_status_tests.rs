@@ -636,7 +636,7 @@ fn why_always_has_an_answer() {
     let answer = why(
         &status,
         vec![Waiting {
-            what: "waiting for slot 1".to_owned(),
+            what: "1 instance(s) to stop".to_owned(),
             until: Some(NOW),
         }],
         Some(Funnel {
@@ -647,8 +647,18 @@ fn why_always_has_an_answer() {
     assert_eq!(
         answer.reasons,
         [
-            "waiting for slot 1 (until 2023-11-14T22:13:20.000Z)",
+            "waits for: 1 instance(s) to stop (until 2023-11-14T22:13:20.000Z)",
             "2 nodes considered: 2 excluded by memory"
         ]
     );
+    let room = Waiting {
+        what: "a node for slot 1: none of 2 node(s) can take it: 2: memory".to_owned(),
+        until: None,
+    };
+    let funnel = Funnel {
+        considered: 2,
+        excluded: BTreeMap::from([("memory".to_owned(), 2)]),
+    };
+    let answer = why(&status, vec![room.clone(), room.clone()], Some(funnel));
+    assert_eq!(answer.reasons, [format!("waits for: {}", room.what)]);
 }

@@ -72,12 +72,23 @@ impl Funnel {
 
 /// Puts the answer together from the status document and the last planning run's report.
 pub fn why(status: &AppStatus, waiting: Vec<Waiting>, placement: Option<Funnel>) -> Why {
-    let mut reasons = status.messages.clone();
-    reasons.extend(waiting.iter().map(|w| match w.until {
-        Some(until) => format!("{} (until {until})", w.what),
-        None => w.what.clone(),
-    }));
-    reasons.extend(placement.as_ref().map(Funnel::sentence));
+    let mut reasons: Vec<String> = Vec::new();
+    for message in &status.messages {
+        say_once(&mut reasons, message, message.clone());
+    }
+    for w in &waiting {
+        let until = w.until.map(|at| format!(" (until {at})"));
+        let text = format!("waits for: {}{}", w.what, until.unwrap_or_default());
+        say_once(&mut reasons, &w.what, text);
+    }
+    // A wait for a node tells the funnel already, in the planner's words.
+    let told = waiting
+        .iter()
+        .any(|w| w.what.starts_with("a node for slot"));
+    if let Some(funnel) = placement.as_ref().filter(|_| !told) {
+        let sentence = funnel.sentence();
+        say_once(&mut reasons, &sentence, sentence.clone());
+    }
     if reasons.is_empty() {
         reasons.push(match (status.sync, status.health) {
             (SyncState::Synced, HealthState::Healthy) => {
@@ -96,5 +107,12 @@ pub fn why(status: &AppStatus, waiting: Vec<Waiting>, placement: Option<Funnel>)
         reasons,
         waiting,
         placement,
+    }
+}
+
+/// Adds `text` unless something said before it tells `reason` already.
+fn say_once(reasons: &mut Vec<String>, reason: &str, text: String) {
+    if !reasons.iter().any(|r| r.contains(reason)) {
+        reasons.push(text);
     }
 }
