@@ -1,7 +1,7 @@
 //! What nodes say, and their silence. What it means is decided in
 //! `plan::observe`; a report that brings nothing new costs no transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::agents::Order;
 use super::image::Leading;
 use super::leadership::chain;
+use super::reconcile::plan_checked;
 use super::{Error, Handle, Refusal, lock};
 use crate::api::agent::Report;
 use crate::clock;
-use crate::model::{NodeName, Timestamp};
-use crate::plan::Decision;
+use crate::model::{AppKey, Change, NodeName, Snapshot, Timestamp};
 use crate::plan::observe::{NodeReport, SeenInstance, SeenNote, plan_liveness, plan_report};
+use crate::plan::{Decision, IdSource};
 use crate::store;
 
 /// Between two looks at who is silent.
@@ -24,6 +25,17 @@ const LIVENESS_TICK: Duration = Duration::from_secs(1);
 /// A tick that comes this late means that this process stood still: it was
 /// deaf, the nodes were not silent.
 const STOOD_STILL: Duration = Duration::from_secs(5);
+
+/// Apps of one report that are planned together with it; with more of them the report
+/// would wait for long plans.
+const FOLLOW_AT_ONCE: usize = 16;
+
+/// What is done in a report's own commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Plan,
+    Nothing,
+}
 
 /// Leaderships between a copy of the database and its restoration; more is another cluster's.
 const LARGEST_LEAP: i64 = 1_000_000;
@@ -51,25 +63,63 @@ impl Handle {
             lock(agents).heard(leading.epoch, &node, session, sequence);
             return Ok(());
         }
-        let taken = self
-            .transact(&format!("report of {node}"), |snapshot, now, _| {
-                // Reports wait here for their turn: look again which is the newest.
-                let mut agents = lock(agents);
-                match agents.order(leading.epoch, &node, session, sequence) {
-                    Order::Next => {
-                        agents.heard(leading.epoch, &node, session, sequence);
-                        Ok(plan_report(now, snapshot, &report))
+        let mut then = Then::Plan;
+        loop {
+            let taken = self
+                .transact(&format!("report of {node}"), |snapshot, now, ids| {
+                    // Reports wait here for their turn: look again which is the newest.
+                    let mut agents = lock(agents);
+                    match agents.order(leading.epoch, &node, session, sequence) {
+                        Order::Next => agents.heard(leading.epoch, &node, session, sequence),
+                        Order::Late | Order::Predecessor => return Ok(Decision::default()),
                     }
-                    Order::Late | Order::Predecessor => Ok(Decision::default()),
-                }
-            })
-            .await;
-        if let Err(error) = taken {
+                    drop(agents);
+                    let mut decision = plan_report(now, snapshot, &report);
+                    if then == Then::Plan {
+                        self.follow(snapshot, now, &mut decision, ids);
+                    }
+                    Ok(decision)
+                })
+                .await;
+            let Err(error) = taken else { return Ok(()) };
             // So that it may be said again.
             lock(agents).unheard(&node, session, sequence);
-            return Err(error);
+            match (error, then) {
+                // What a plan breaks must not keep the node from being heard.
+                (Error::Internal(error), Then::Plan) => {
+                    tracing::warn!(%node, error = chain(&*error), "a report and its plan were refused, taking the report alone");
+                    then = Then::Nothing;
+                }
+                (error, Then::Plan | Then::Nothing) => return Err(error),
+            }
         }
-        Ok(())
+    }
+
+    /// Adds what follows from a report to its decision, so that both are one commit. What is
+    /// not added here, the reconciler plans by itself a moment later.
+    fn follow(
+        &self,
+        snapshot: &Snapshot,
+        now: Timestamp,
+        decision: &mut Decision,
+        ids: &mut IdSource,
+    ) {
+        let instances_only = |c: &Change| matches!(c, Change::Observe { .. });
+        let apps: BTreeSet<AppKey> = decision
+            .changes
+            .iter()
+            .filter_map(Change::app)
+            .cloned()
+            .collect();
+        if apps.len() > FOLLOW_AT_ONCE || !decision.changes.iter().all(instances_only) {
+            return;
+        }
+        let settings = &self.0.options.settings;
+        // An error is told when the reconciler meets it.
+        if let Ok(plan) = plan_checked(snapshot, &decision.changes, now, &apps, settings, ids) {
+            decision.changes.extend(plan.changes);
+            decision.events.extend(plan.events);
+        }
     }
 
     /// A node that obeys a later leadership or state than this one refuses all that it is

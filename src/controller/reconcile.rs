@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::leadership::chain;
 use super::{Error, Handle, lock};
 use crate::clock;
-use crate::model::{AppKey, Snapshot, Timestamp};
+use crate::model::{AppKey, Change, Snapshot, Timestamp};
 use crate::plan::report::Waiting;
 use crate::plan::{self, AppReport, Decision, IdSource, Plan, PlanInput, Refusal, Scope, Settings};
 
@@ -231,7 +231,7 @@ impl Reconciler {
         let result = self
             .handle
             .transact(&cause, |snapshot, now, ids| {
-                planned = plan_checked(snapshot, now, apps, &settings, ids);
+                planned = plan_checked(snapshot, &[], now, apps, &settings, ids);
                 Ok::<_, Refusal>(match &mut planned {
                     Ok(plan) => Decision {
                         changes: std::mem::take(&mut plan.changes),
@@ -269,9 +269,10 @@ impl Reconciler {
     }
 }
 
-/// Plans, or says what is wrong with the planner.
-fn plan_checked(
+/// Plans as if `observed` were in the snapshot, or says what is wrong with the planner.
+pub(super) fn plan_checked(
     snapshot: &Snapshot,
+    observed: &[Change],
     now: Timestamp,
     apps: &BTreeSet<AppKey>,
     settings: &Settings,
@@ -283,10 +284,12 @@ fn plan_checked(
         scope: Scope::Apps(apps),
         settings,
     };
-    let plan = catch_unwind(AssertUnwindSafe(|| plan::plan(&input, ids)))
+    let plan = catch_unwind(AssertUnwindSafe(|| plan::plan_after(&input, observed, ids)))
         .map_err(|panic| format!("the planner panicked: {}", panic_text(&*panic)))?;
     if cfg!(debug_assertions) {
-        let violations = plan::check(snapshot, &plan);
+        let mut seen = snapshot.clone();
+        seen.apply_all(observed).map_err(|e| e.to_string())?;
+        let violations = plan::check(&seen, &plan);
         if let Some(first) = violations.first() {
             return Err(format!(
                 "the plan breaks {} invariant(s), the first: {}",

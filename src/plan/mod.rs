@@ -87,11 +87,18 @@ pub enum Refusal {
 }
 
 pub fn plan(input: &PlanInput<'_>, ids: &mut IdSource) -> Plan {
+    plan_after(input, &[], ids)
+}
+
+/// Plans as if `observed` were in the snapshot already, so that news and what follows from
+/// it can be one commit. Only for [`Change::Observe`]: others are not seen.
+pub fn plan_after(input: &PlanInput<'_>, observed: &[Change], ids: &mut IdSource) -> Plan {
     let mut plan = Plan::default();
     let mut overlay = place::Overlay::default();
     let mut one = |key: &AppKey| {
         if let Some(app) = input.snapshot.apps.get(key) {
             let mut work = work::Work::new(input, app, &mut overlay, ids);
+            observed.iter().for_each(|news| work.see(news));
             reconcile::plan_app(&mut work);
             work.finish(&mut plan);
         }

@@ -44,6 +44,16 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Takes in what the snapshot does not have yet.
+    pub fn see(&mut self, news: &Change) {
+        if let Change::Observe { app, .. } = news
+            && *app == self.app.key
+        {
+            // An instance that is not there is for who makes `news` to notice.
+            let _ = self.app.apply(news);
+        }
+    }
+
     pub fn finish(self, plan: &mut Plan) {
         plan.changes.extend(self.changes);
         plan.events.extend(self.events);
