@@ -83,7 +83,7 @@ pub struct Replicas {
     pub desired: u32,
     /// Known to be ready, and not about to be stopped.
     pub ready: u32,
-    /// All that exist or may exist, stopping ones included.
+    /// All that run or may run, stopping ones included.
     pub total: u32,
     /// Instances of the release the app is at or moving to.
     pub updated: u32,

@@ -146,6 +146,8 @@ fn replicas(snapshot: &Snapshot, app: &App) -> Replicas {
     for instance in app.instances.values() {
         match snapshot.observe(instance) {
             Observed::Absent => continue,
+            // What is left of it is no instance any more.
+            Observed::Known(_) if instance.is_over() => continue,
             Observed::Unknown => replicas.unknown += 1,
             Observed::Pending => {}
             Observed::Known(status) => {

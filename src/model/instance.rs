@@ -77,6 +77,8 @@ pub enum InstancePhase {
     /// Exited or failed to start; the next attempt waits.
     BackOff,
     Stopping,
+    /// Ended on request and never to run again; what is left of it is being removed.
+    Stopped,
     /// Stopped and removed: the node holds nothing of it any more.
     Gone,
 }
@@ -151,6 +153,12 @@ impl Instance {
         self.status
             .as_ref()
             .is_some_and(|s| s.phase == InstancePhase::Gone)
+    }
+    /// The node has confirmed that it ended for good, on request.
+    pub fn is_over(&self) -> bool {
+        self.status.as_ref().is_some_and(|s| {
+            matches!(s.phase, InstancePhase::Stopped | InstancePhase::Gone) && !self.wants_run()
+        }) || self.is_gone()
     }
     pub fn is_ready(&self) -> bool {
         self.status.as_ref().is_some_and(|s| s.ready)

@@ -11,6 +11,9 @@ pub enum Bucket {
     Gone,
     /// Told to stop, may still run.
     Stopping,
+    /// Ended on request, its remains are being removed. Instances that hold a fixed port or
+    /// a volume stay `Stopping` until these are free.
+    Stopped,
     /// Told to stop because its node is lost: counted out.
     Lost,
     /// Wanted, but its node is silent: may run, may not.
@@ -77,7 +80,12 @@ fn bucket_of(work: &Work<'_>, instance: &Instance, wanted: &Release, new: bool) 
             if lost { Bucket::Lost } else { Bucket::Stopping }
         }
         (Goal::Stop { .. }, Observed::Known(_) | Observed::Pending | Observed::Absent) => {
-            Bucket::Stopping
+            let holds = !instance.volumes.is_empty() || !instance.host_ports.is_empty();
+            if instance.is_over() && !holds {
+                Bucket::Stopped
+            } else {
+                Bucket::Stopping
+            }
         }
         (Goal::Run, Observed::Unknown) => Bucket::Unknown,
         (Goal::Run, Observed::Known(_) | Observed::Pending | Observed::Absent) => {
@@ -96,10 +104,10 @@ pub fn count(sorted: &[Sorted], bucket: Bucket) -> usize {
     sorted.iter().filter(|s| s.bucket == bucket).count()
 }
 
-/// Instances that hold resources, whoever wants them: all but the gone and the lost.
+/// Instances that run or may run, whoever wants them.
 pub fn total(sorted: &[Sorted]) -> usize {
     sorted
         .iter()
-        .filter(|s| !matches!(s.bucket, Bucket::Gone | Bucket::Lost))
+        .filter(|s| !matches!(s.bucket, Bucket::Gone | Bucket::Stopped | Bucket::Lost))
         .count()
 }

@@ -57,8 +57,9 @@ pub fn check(before: &Snapshot, plan: &Plan) -> Vec<Violation> {
     found
 }
 
+/// What runs or may run.
 fn running(app: &App) -> impl Iterator<Item = &Instance> {
-    app.instances.values().filter(|i| !i.is_gone())
+    app.instances.values().filter(|i| !i.is_over())
 }
 
 fn serving(app: &App, snapshot: &Snapshot) -> usize {

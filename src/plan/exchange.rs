@@ -90,7 +90,7 @@ fn third_version(
 ) -> Option<Arc<Release>> {
     let mut versions: BTreeMap<&WorkloadDigest, usize> = BTreeMap::new();
     for s in sorted {
-        let gone = matches!(s.bucket, Bucket::Gone | Bucket::Lost);
+        let gone = matches!(s.bucket, Bucket::Gone | Bucket::Stopped | Bucket::Lost);
         let Some(instance) = work.app.instances.get(&s.id).filter(|_| !gone) else {
             continue;
         };
@@ -223,6 +223,7 @@ fn stop_surplus(work: &mut Work<'_>, wanted: &Release, bounds: Bounds) {
             | Bucket::NewReady
             | Bucket::Gone
             | Bucket::Stopping
+            | Bucket::Stopped
             | Bucket::Lost
             | Bucket::Unknown
             | Bucket::OldReady
@@ -278,6 +279,7 @@ fn create(work: &mut Work<'_>, wanted: &Release, bounds: Bounds, recreate: bool,
                     | Bucket::Unknown => true,
                     Bucket::Gone
                     | Bucket::Stopping
+                    | Bucket::Stopped
                     | Bucket::Lost
                     | Bucket::OldReady
                     | Bucket::OldUnready => false,
@@ -298,7 +300,7 @@ fn create(work: &mut Work<'_>, wanted: &Release, bounds: Bounds, recreate: bool,
     if recreate
         && sorted
             .iter()
-            .any(|s| !s.new && !matches!(s.bucket, Bucket::Gone | Bucket::Lost))
+            .any(|s| !s.new && !matches!(s.bucket, Bucket::Gone | Bucket::Stopped | Bucket::Lost))
     {
         if !slots.is_empty() {
             work.wait_for("the old instances to be gone (strategy recreate)", None);
@@ -335,7 +337,7 @@ fn wait_for_rest(work: &mut Work<'_>, wanted: &Release, sorted: &[Sorted]) {
             None,
         );
     }
-    let stopping = of(Bucket::Stopping);
+    let stopping = of(Bucket::Stopping) + of(Bucket::Stopped);
     if stopping > 0 {
         let silent = sorted
             .iter()

@@ -85,7 +85,10 @@ pub fn judge(
             ));
         }
         let started = match status.phase {
-            InstancePhase::Pending | InstancePhase::Preparing | InstancePhase::Gone => None,
+            InstancePhase::Pending
+            | InstancePhase::Preparing
+            | InstancePhase::Stopped
+            | InstancePhase::Gone => None,
             InstancePhase::Starting
             | InstancePhase::Running
             | InstancePhase::BackOff
@@ -243,6 +246,7 @@ pub fn last_word(status: &InstanceStatus) -> String {
             InstancePhase::Running => "it runs, no probe has answered yet",
             InstancePhase::BackOff => "it waits to be started again",
             InstancePhase::Stopping => "it is being stopped",
+            InstancePhase::Stopped => "it is stopped",
             InstancePhase::Gone => "it is gone",
         }
         .to_owned(),
@@ -278,6 +282,7 @@ pub fn is_complete(work: &Work<'_>, release: &Release) -> bool {
         && sorted.iter().all(|s| match s.bucket {
             Bucket::NewHealthy | Bucket::Gone | Bucket::Lost => true,
             Bucket::Stopping
+            | Bucket::Stopped
             | Bucket::Unknown
             | Bucket::NewReady
             | Bucket::NewStarting

@@ -274,7 +274,7 @@ impl Running {
         self.phase = match self.phase {
             _ if self.started.is_none() => InstancePhase::Gone,
             InstancePhase::Stopping if behaviour != Behaviour::NeverStops => InstancePhase::Gone,
-            InstancePhase::Gone => InstancePhase::Gone,
+            InstancePhase::Stopped | InstancePhase::Gone => InstancePhase::Gone,
             _ => InstancePhase::Stopping,
         };
     }

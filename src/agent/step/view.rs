@@ -100,10 +100,16 @@ fn phase(
     local: &Local,
 ) -> InstancePhase {
     if instance.goal != DesiredGoal::Run {
-        return if found.is_none() && memory.in_flight.is_none() {
-            InstancePhase::Gone
-        } else {
-            InstancePhase::Stopping
+        let in_flight = memory.in_flight.as_ref().map(|op| op.kind);
+        return match (found.map(|f| &f.state), in_flight) {
+            (None, None) => InstancePhase::Gone,
+            (
+                Some(FoundState::Created | FoundState::Exited { .. }),
+                None | Some(OpKind::Remove),
+            ) => InstancePhase::Stopped,
+            (Some(_) | None, Some(_)) | (Some(FoundState::Running), None) => {
+                InstancePhase::Stopping
+            }
         };
     }
     let starting = memory

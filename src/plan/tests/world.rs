@@ -251,7 +251,7 @@ impl World {
                 .values()
                 .filter(|i| i.is_ready() && i.wants_run())
                 .count();
-            let total = app.instances.values().filter(|i| !i.is_gone()).count();
+            let total = app.instances.values().filter(|i| !i.is_over()).count();
             let low = self.low.entry(key.clone()).or_insert(ready);
             *low = (*low).min(ready);
             let high = self.high.entry(key.clone()).or_insert(total);
@@ -351,7 +351,8 @@ impl World {
         });
         if !instance.wants_run() {
             next.phase = match next.phase {
-                InstancePhase::Stopping | InstancePhase::Gone => InstancePhase::Gone,
+                InstancePhase::Stopping => InstancePhase::Stopped,
+                InstancePhase::Stopped | InstancePhase::Gone => InstancePhase::Gone,
                 _ => InstancePhase::Stopping,
             };
             next.ready = false;
