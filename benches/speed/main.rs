@@ -82,7 +82,7 @@ fn main() {
         // Whatever goes wrong with one group, the others are measured.
         match runtime.block_on(runtime.spawn((group.measure)())) {
             Ok(measured) => figures.extend(measured),
-            Err(failure) => figures.push(Figure::failed(group.name, failure.to_string())),
+            Err(failure) => figures.push(Figure::failed(group.name, failure.into_panic())),
         }
     }
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));

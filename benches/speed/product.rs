@@ -18,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(3);
 
 pub struct Product {
     pub cluster: String,
+    /// Of the Engine it works with.
+    pub socket: String,
     dir: tempfile::TempDir,
     repo: Mutex<TestRepo>,
     port: u16,
@@ -27,7 +29,7 @@ pub struct Product {
 
 impl Product {
     /// Runs, and follows an empty local repository.
-    pub async fn start() -> Product {
+    pub async fn start(socket: String) -> Product {
         let dir = tempfile::Builder::new()
             .prefix("ekbench")
             .tempdir()
@@ -48,7 +50,7 @@ impl Product {
             .arg(dir.path().join("data"))
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--cluster", &cluster, "--node-name", "host"])
-            .args(["--engine-socket", engine::SHARED])
+            .args(["--engine-socket", &socket])
             .env("EVENKEEL_LOG", filter)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -57,6 +59,7 @@ impl Product {
             .unwrap();
         let product = Product {
             cluster,
+            socket,
             dir,
             repo: Mutex::new(repo),
             port,
@@ -153,7 +156,7 @@ impl Product {
     pub async fn end(mut self) {
         self.ask_to_end();
         let _ = self.process.wait();
-        containers::remove_all(&engine::client(engine::SHARED), &self.cluster).await;
+        containers::remove_all(&engine::client(&self.socket), &self.cluster).await;
     }
 
     fn ask_to_end(&self) {

@@ -1,6 +1,11 @@
 //! The table at the end: one line per figure.
 
+use std::any::Any;
+
 use crate::samples::Spread;
+
+/// Of what kept a figure from being measured.
+const REASON_CHARS: usize = 120;
 
 /// One figure as it was measured.
 pub struct Figure {
@@ -32,7 +37,12 @@ impl Figure {
         }
     }
 
-    pub fn failed(name: &str, why: String) -> Figure {
+    /// What it panicked with stands above the table in full.
+    pub fn failed(name: &str, panic: Box<dyn Any + Send>) -> Figure {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let first = text.unwrap_or("").lines().next().unwrap_or("");
+        let why: String = first.chars().take(REASON_CHARS).collect();
         Figure {
             name: name.to_owned(),
             value: None,

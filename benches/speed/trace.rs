@@ -53,7 +53,7 @@ impl Trace {
             .until(&second(now()))
             .filters(&filters)
             .build();
-        let docker = engine::client(engine::SHARED);
+        let docker = engine::client(&product.socket);
         let mut events = std::pin::pin!(docker.events(Some(options)));
         eprintln!("rollout, {} ms:", took.as_millis());
         while let Some(Ok(event)) = events.next().await {
