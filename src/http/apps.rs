@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 
+use super::auth::Caller;
 use super::extract::{App as AppParam, Params};
 use super::{AppState, Problem};
 use crate::api::list::bounded;
@@ -28,6 +29,7 @@ pub struct ListParams {
 
 pub async fn list(
     State(state): State<AppState>,
+    caller: Caller,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<AppStatus>>, Problem> {
     let after: Option<AppKey> = params
@@ -43,6 +45,7 @@ pub async fn list(
             .apps
             .range((start, Bound::Unbounded))
             .map(|(_, app)| app)
+            .filter(|app| caller.sees(&app.key.project))
             .filter(|app| is(&params.project, app.key.project.as_str()))
             .filter(|app| is(&params.name, app.key.name.as_str()))
             .filter(|app| is(&params.source, app.source.as_str()))

@@ -1,10 +1,14 @@
-//! Who may ask.
+//! Who may ask for what.
 //!
-//! Two tokens: the admin's for operators, the agents' for the agent endpoints
-//! and nothing else. Compared in constant time, as digests, so that neither
-//! content nor length shows.
+//! A token is either the admin's, which may do everything but what agents do,
+//! or the agents', which opens the agent endpoints and nothing else. Compared in
+//! constant time, as digests, so that neither content nor length shows.
+//!
+//! Invariant: [`guard`] stands before each route and is told its [`Access`]; a
+//! handler behind it finds the [`Caller`].
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -13,13 +17,135 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::{AppState, Problem};
+use crate::model::{ProjectName, Projects, Role, Snapshot};
+use crate::store::Seen;
 
 /// The name under which the admin's token acts.
 pub const ADMIN: &str = "admin";
 
 const BEARER: &str = "Bearer realm=\"evenkeel\"";
-const BASIC: &str =
-    "Basic realm=\"Evenkeel: any user, the admin's token as password\", charset=\"UTF-8\"";
+const BASIC: &str = "Basic realm=\"Evenkeel: any user, a token as password\", charset=\"UTF-8\"";
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// No token is asked for.
+    Anyone,
+    /// The agents' token.
+    Agents,
+    /// Like [`VIEW`], and browsers may send the token as a password. For what changes nothing
+    /// only: browsers send it along with requests that other sites make them send.
+    Page,
+    Token {
+        role: Role,
+        reach: Reach,
+    },
+}
+
+/// Which of the cluster a route touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Things of many projects: the handler leaves out what the caller does not see.
+    Seen,
+    /// The project that the path names.
+    Project,
+    /// All of it: not for tokens that are bound to projects.
+    Cluster,
+}
+
+const fn token(role: Role, reach: Reach) -> Access {
+    Access::Token { role, reach }
+}
+
+pub const VIEW: Access = token(Role::Viewer, Reach::Seen);
+pub const VIEW_APP: Access = token(Role::Viewer, Reach::Project);
+pub const VIEW_CLUSTER: Access = token(Role::Viewer, Reach::Cluster);
+/// What the path names belongs to a project: the handler checks that the caller sees it.
+pub const OPERATE: Access = token(Role::Operator, Reach::Seen);
+pub const OPERATE_APP: Access = token(Role::Operator, Reach::Project);
+/// Nodes carry every project's instances.
+#[allow(dead_code, reason = "for verbs of nodes")]
+pub const OPERATE_CLUSTER: Access = token(Role::Operator, Reach::Cluster);
+pub const ADMINISTER: Access = token(Role::Admin, Reach::Cluster);
+
+/// Who asks. Handlers behind an [`Access::Token`] or [`Access::Page`] take it as an argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// `admin`, or the token's name: the actor of events.
+    pub name: String,
+    pub role: Role,
+    pub projects: Projects,
+}
+
+impl Caller {
+    fn admin() -> Caller {
+        Caller {
+            name: ADMIN.to_owned(),
+            role: Role::Admin,
+            projects: Projects::All,
+        }
+    }
+
+    pub fn sees(&self, project: &ProjectName) -> bool {
+        self.projects.contains(project)
+    }
+
+    /// What of the record the caller sees; `None`: everything.
+    pub(super) fn seen(&self, snapshot: &Snapshot) -> Option<Seen> {
+        match &self.projects {
+            Projects::All => None,
+            Projects::Only(projects) => {
+                let sources = snapshot.sources.values();
+                let seen = sources.filter(|s| projects.contains(&s.spec.project));
+                Some(Seen {
+                    projects: projects.clone(),
+                    sources: seen.map(|s| s.spec.name.clone()).collect(),
+                })
+            }
+        }
+    }
+
+    fn check(&self, role: Role, reach: Reach, path: &RawPathParams) -> Result<(), Problem> {
+        if self.role < role {
+            return Err(Problem::forbidden(format!(
+                "the token {} has the role {}; this needs the role {role}",
+                self.name, self.role
+            ))
+            .with_hint(format!(
+                "ask for a token of the role {role}: evenkeel token create NAME --role {role}"
+            )));
+        }
+        match reach {
+            Reach::Seen => Ok(()),
+            Reach::Project => {
+                let named = path.iter().find(|(name, _)| *name == "project");
+                let project = named.and_then(|(_, text)| ProjectName::new(text).ok());
+                match project {
+                    Some(project) if !self.sees(&project) => Err(Problem::forbidden(format!(
+                        "the token {} is bound to {}; {project} is not among them",
+                        self.name, self.projects
+                    ))),
+                    // What cannot be a project is told by the handler.
+                    Some(_) | None => Ok(()),
+                }
+            }
+            Reach::Cluster if !self.projects.is_all() => Err(Problem::forbidden(format!(
+                "the token {} is bound to {}; this concerns the whole cluster",
+                self.name, self.projects
+            ))
+            .with_hint("use a token that is not bound to projects")),
+            Reach::Cluster => Ok(()),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Problem> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        caller.ok_or_else(|| Problem::internal("a route that needs a token does not ask for one"))
+    }
+}
 
 /// Digests of the tokens; the tokens themselves are not kept.
 pub struct Tokens {
@@ -66,45 +192,69 @@ fn basic_password(headers: &HeaderMap) -> Option<String> {
         .map(|(_, password)| password.to_owned())
 }
 
-/// Lets operators in.
-pub async fn operator(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    match bearer(request.headers()) {
-        Some(token) if matches(token, &state.tokens.admin) => next.run(request).await,
-        Some(token) if matches(token, &state.tokens.agents) => {
-            Problem::forbidden("the agents' token opens the agent endpoints only")
-                .with_hint("use the admin's token")
-                .into_response()
+/// Lets in whom `access` lets in, and tells the handler who it is.
+pub async fn guard(
+    State((state, access)): State<(AppState, Access)>,
+    path: RawPathParams,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match admitted(&state, access, &path, request.headers()) {
+        Ok(Some(caller)) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
         }
-        Some(_) => Problem::unauthorized("the token is wrong", BEARER).into_response(),
-        None => Problem::unauthorized("a token is missing", BEARER).into_response(),
+        Ok(None) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     }
 }
 
-/// Lets agents in.
-pub async fn agent(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    match bearer(request.headers()) {
-        Some(token) if matches(token, &state.tokens.agents) => next.run(request).await,
-        Some(token) if matches(token, &state.tokens.admin) => {
-            Problem::forbidden("the agent endpoints take the agents' token only")
-                .with_hint("the agents' token is in DATA_DIR/agent-token")
-                .into_response()
+fn admitted(
+    state: &AppState,
+    access: Access,
+    path: &RawPathParams,
+    headers: &HeaderMap,
+) -> Result<Option<Caller>, Problem> {
+    match access {
+        Access::Anyone => Ok(None),
+        Access::Agents => agent(state, headers).map(|()| None),
+        Access::Page => {
+            let given = bearer(headers).map(str::to_owned);
+            let given = given.or_else(|| basic_password(headers));
+            operator(state, given.as_deref(), BASIC).map(Some)
         }
-        Some(_) => Problem::unauthorized("the token is wrong", BEARER).into_response(),
-        None => Problem::unauthorized("a token is missing", BEARER).into_response(),
+        Access::Token { role, reach } => {
+            let caller = operator(state, bearer(headers), BEARER)?;
+            caller.check(role, reach, path)?;
+            Ok(Some(caller))
+        }
     }
 }
 
-/// Lets people with a browser look: Basic with the token as password, or Bearer. Basic is
-/// taken here only, where nothing can be changed: browsers send it along with requests that
-/// other sites make them send.
-pub async fn browser(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let given = match bearer(request.headers()) {
-        Some(token) => Some(token.to_owned()),
-        None => basic_password(request.headers()),
-    };
+fn operator(
+    state: &AppState,
+    given: Option<&str>,
+    challenge: &'static str,
+) -> Result<Caller, Problem> {
     match given {
-        Some(token) if matches(&token, &state.tokens.admin) => next.run(request).await,
-        Some(_) => Problem::unauthorized("the token is wrong", BASIC).into_response(),
-        None => Problem::unauthorized("a token is missing", BASIC).into_response(),
+        Some(token) if matches(token, &state.tokens.admin) => Ok(Caller::admin()),
+        Some(token) if matches(token, &state.tokens.agents) => Err(Problem::forbidden(
+            "the agents' token opens the agent endpoints only",
+        )
+        .with_hint("use the admin's token")),
+        Some(_) => Err(Problem::unauthorized("the token is wrong", challenge)),
+        None => Err(Problem::unauthorized("a token is missing", challenge)),
+    }
+}
+
+fn agent(state: &AppState, headers: &HeaderMap) -> Result<(), Problem> {
+    match bearer(headers) {
+        Some(token) if matches(token, &state.tokens.agents) => Ok(()),
+        Some(token) if matches(token, &state.tokens.admin) => Err(Problem::forbidden(
+            "the agent endpoints take the agents' token only",
+        )
+        .with_hint("the agents' token is in DATA_DIR/agent-token")),
+        Some(_) => Err(Problem::unauthorized("the token is wrong", BEARER)),
+        None => Err(Problem::unauthorized("a token is missing", BEARER)),
     }
 }

@@ -16,12 +16,14 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use super::auth::Caller;
 use super::extract::Params;
 use super::{AppState, Problem};
 use crate::api::Page;
 use crate::api::list::bounded;
+use crate::controller::Handle;
 use crate::model::{AppKey, Event, EventKind, SourceName};
-use crate::store::{EventQuery, Store};
+use crate::store::{EventQuery, Seen, Store};
 
 /// Between two comments that show a silent stream to be alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -43,13 +45,14 @@ pub struct EventParams {
 }
 
 impl EventParams {
-    fn query(&self, limit: u32) -> EventQuery {
+    fn query(&self, seen: Option<Seen>, limit: u32) -> EventQuery {
         EventQuery {
             after_id: self.after,
             before_id: self.before,
             app: self.app.clone(),
             source: self.source.clone(),
             kind: self.kind,
+            seen,
             limit,
         }
     }
@@ -63,6 +66,7 @@ impl EventParams {
 
 pub async fn list(
     State(state): State<AppState>,
+    caller: Caller,
     headers: HeaderMap,
     Params(params): Params<EventParams>,
 ) -> Result<Response, Problem> {
@@ -71,16 +75,17 @@ pub async fn list(
         .and_then(|v| v.to_str().ok())
         .is_some_and(|v| v.contains("text/event-stream"));
     if live {
-        stream(state, &headers, params)
+        stream(state, caller, &headers, params)
     } else {
-        page(state, params).await
+        page(state, caller, params).await
     }
 }
 
 /// Oldest first. With `after` the ones that follow it, else the latest (before `before`).
-async fn page(state: AppState, params: EventParams) -> Result<Response, Problem> {
+async fn page(state: AppState, caller: Caller, params: EventParams) -> Result<Response, Problem> {
     let limit = bounded(params.limit);
-    let query = params.query(u32::try_from(limit).unwrap_or(u32::MAX));
+    let seen = state.handle.read(|s| caller.seen(s))?;
+    let query = params.query(seen, u32::try_from(limit).unwrap_or(u32::MAX));
     let mut events = state.store()?.events(&query).await?;
     let next = if params.after.is_some() {
         events
@@ -100,6 +105,7 @@ async fn page(state: AppState, params: EventParams) -> Result<Response, Problem>
 
 fn stream(
     state: AppState,
+    caller: Caller,
     headers: &HeaderMap,
     mut params: EventParams,
 ) -> Result<Response, Problem> {
@@ -121,7 +127,10 @@ fn stream(
     // Subscribed before the store is read, so that nothing falls between the two.
     let live = state.handle.events();
     let (sender, receiver) = mpsc::channel(BUFFER);
+    let stopping = state.stopping.clone();
     let follower = Follower {
+        handle: state.handle,
+        caller,
         store,
         live,
         params,
@@ -129,7 +138,7 @@ fn stream(
         sender,
     };
     // Ends with the server, or with the client: its sender then fails.
-    tokio::spawn(follower.run(state.stopping.clone()));
+    tokio::spawn(follower.run(stopping));
     let messages = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
     Ok(Sse::new(messages)
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
@@ -141,6 +150,8 @@ type SseMessage = axum::response::sse::Event;
 /// Feeds one stream: first from the store, then live, and from the store again whenever
 /// the client was too slow for the live feed.
 struct Follower {
+    handle: Handle,
+    caller: Caller,
     store: Option<Store>,
     live: broadcast::Receiver<Arc<Event>>,
     params: EventParams,
@@ -181,9 +192,18 @@ impl Follower {
         }
     }
 
+    /// Sources come and go while a stream lasts: asked for each event.
+    fn may_see(&self, event: &Event) -> bool {
+        match self.handle.read(|s| self.caller.seen(s)) {
+            Ok(None) => true,
+            Ok(Some(seen)) => seen.contains(event),
+            Err(_) => self.caller.projects.is_all(),
+        }
+    }
+
     async fn send(&mut self, event: &Event) -> Result<(), Ended> {
         self.last = Some(event.id);
-        if !self.params.matches(event) {
+        if !self.params.matches(event) || !self.may_see(event) {
             return Ok(());
         }
         let message = SseMessage::default()
@@ -201,7 +221,11 @@ impl Follower {
                 .await;
         };
         loop {
-            let mut query = self.params.query(CATCH_UP_PAGE);
+            let seen = self
+                .handle
+                .read(|s| self.caller.seen(s))
+                .map_err(|_| Ended)?;
+            let mut query = self.params.query(seen, CATCH_UP_PAGE);
             query.after_id = Some(from);
             let events = match store.events(&query).await {
                 Ok(events) => events,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{OriginalUri, Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -40,14 +40,6 @@ impl Forwarder {
     }
 }
 
-/// Reads that only the leader can answer: it alone plans, and agents are connected to it.
-fn needs_leader(method: &Method, path: &str) -> bool {
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        return true;
-    }
-    path.contains("/agent/") || path.ends_with("/why") || path.ends_with("/logs")
-}
-
 /// Passes a request on where this controller does not lead.
 pub async fn to_leader(
     State(state): State<AppState>,
@@ -56,7 +48,7 @@ pub async fn to_leader(
     next: Next,
 ) -> Response {
     let status = state.handle.status();
-    if status.role == Role::Leader || !needs_leader(request.method(), uri.path()) {
+    if status.role == Role::Leader {
         return next.run(request).await;
     }
     if request.headers().contains_key(FORWARDED) {

@@ -24,20 +24,18 @@ mod logs;
 mod nodes;
 mod page;
 mod problem;
+mod route;
+mod routes;
 mod serve;
 mod sources;
 mod verbs;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
-pub use auth::Tokens;
+pub use auth::{Caller, Tokens};
 pub use problem::Problem;
 pub use serve::{Limits, serve, serve_with};
 
@@ -49,8 +47,6 @@ use crate::store::Store;
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Largest report of an agent: some thousand instances with their last lines of output.
 const MAX_REPORT_BYTES: usize = 32 * 1024 * 1024;
-/// From the end of a request's head to the start of its answer.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What handlers need; cheap to clone.
 #[derive(Clone)]
@@ -80,99 +76,19 @@ impl AppState {
     }
 }
 
-/// All routes.
-pub fn router(state: AppState) -> Router {
-    let operators = Router::new()
-        .route("/apps", get(apps::list))
-        .route("/projects/{project}/apps/{app}", get(apps::show))
-        .route(
-            "/projects/{project}/apps/{app}/releases",
-            get(apps::releases),
-        )
-        .route(
-            "/projects/{project}/apps/{app}/rollouts",
-            get(apps::rollouts),
-        )
-        .route(
-            "/projects/{project}/apps/{app}/instances",
-            get(apps::instances),
-        )
-        .route("/projects/{project}/apps/{app}/why", get(apps::why))
-        .route("/projects/{project}/apps/{app}/logs", get(logs::show))
-        .route(
-            "/projects/{project}/apps/{app}/rollback",
-            post(verbs::rollback),
-        )
-        .route(
-            "/projects/{project}/apps/{app}/release",
-            post(verbs::release),
-        )
-        .route(
-            "/projects/{project}/apps/{app}/suspend",
-            post(verbs::suspend),
-        )
-        .route("/projects/{project}/apps/{app}/resume", post(verbs::resume))
-        .route("/sources", get(sources::list).post(sources::add))
-        .route(
-            "/sources/{name}",
-            get(sources::show).put(sources::put).delete(sources::remove),
-        )
-        .route("/sources/{name}/sync", post(sources::sync))
-        .route("/sources/{name}/commits", get(sources::commits))
-        .route("/sources/{name}/approve", post(sources::approve))
-        .route("/nodes", get(nodes::list))
-        .route("/nodes/{name}", get(nodes::show))
-        .route("/events", get(events::list))
-        .layer(from_fn_with_state(state.clone(), forward::to_leader))
-        .layer(from_fn_with_state(state.clone(), auth::operator));
-    let agents = Router::new()
-        .route("/agent/stream", get(agents::stream))
-        .route(
-            "/agent/reports",
-            post(agents::report).layer(DefaultBodyLimit::max(MAX_REPORT_BYTES)),
-        )
-        .route(
-            "/agent/streams/{id}",
-            // As long as somebody follows the output; its lines are bounded one by one.
-            post(agents::lines).layer(DefaultBodyLimit::disable()),
-        )
-        .layer(from_fn_with_state(state.clone(), forward::to_leader))
-        .layer(from_fn_with_state(state.clone(), auth::agent));
-    let hooks = Router::new()
-        .route("/hooks/{source}", post(hooks::receive))
-        .layer(from_fn_with_state(state.clone(), forward::to_leader));
-    let metrics = Router::new()
-        .route("/metrics", get(health::metrics))
-        .layer(from_fn_with_state(state.clone(), auth::operator));
-    let page = Router::new()
-        .route("/", get(page::show))
-        .layer(from_fn_with_state(state.clone(), auth::browser));
-
-    Router::new()
-        .nest("/api/v1", operators.merge(agents).merge(hooks))
-        .merge(metrics)
-        .merge(page)
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .fallback(problem::no_such_path)
-        .method_not_allowed_fallback(problem::no_such_method)
-        .layer(from_fn(deadline))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(state)
+/// All routes, as `GET /api/v1/apps`.
+pub fn routes() -> Vec<String> {
+    let named = |route: route::Route| format!("{} {}", route.method, route.path);
+    routes::all().into_iter().map(named).collect()
 }
 
-/// Bounds the time to the start of an answer. What is streamed after that has its own
-/// rules, and so has the one request whose body is a stream.
-async fn deadline(
-    request: axum::extract::Request,
-    next: axum::middleware::Next,
-) -> axum::response::Response {
-    use axum::response::IntoResponse as _;
-    if request.uri().path().starts_with("/api/v1/agent/streams/") {
-        return next.run(request).await;
-    }
-    match tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::too_slow().into_response(),
-    }
+/// All routes, ready to answer.
+pub fn router(state: AppState) -> Router {
+    let router = routes::all()
+        .into_iter()
+        .fold(Router::new(), |router, route| route.serve(router, &state));
+    router
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .with_state(state)
 }

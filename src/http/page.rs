@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
 
+use super::auth::Caller;
 use super::nodes::heard;
 use super::{AppState, Problem};
 use crate::api::app_status::app_status;
@@ -28,22 +29,20 @@ border-bottom:1px solid #d8dee4}th{font-weight:600}code{font:13px ui-monospace,m
 @media(prefers-color-scheme:dark){body{background:#0d1117;color:#d1d7e0}th,td{border-color:#30363d}\
 .good{color:#56d364}.bad{color:#ff7b72}.wait{color:#e3b341}small{color:#8b949e}}";
 
-pub async fn show(State(state): State<AppState>) -> Result<Response, Problem> {
-    let (apps, total, sources, nodes) = state.handle.read(|s| {
-        let apps: Vec<AppStatus> = s
-            .apps
-            .values()
-            .take(MAX_APPS)
-            .map(|a| app_status(s, a))
-            .collect();
-        let sources: Vec<SourceStatus> = s.sources.values().map(|x| source_status(s, x)).collect();
+pub async fn show(State(state): State<AppState>, caller: Caller) -> Result<Response, Problem> {
+    let (apps, total, sources, nodes, may_see) = state.handle.read(|s| {
+        let seen = || s.apps.values().filter(|a| caller.sees(&a.key.project));
+        let apps: Vec<AppStatus> = seen().take(MAX_APPS).map(|a| app_status(s, a)).collect();
+        let sources = s.sources.values().filter(|x| caller.sees(&x.spec.project));
+        let sources: Vec<SourceStatus> = sources.map(|x| source_status(s, x)).collect();
         let nodes: Vec<NodeView> = s.nodes.values().map(|n| node_view(s, n)).collect();
-        (apps, s.apps.len(), sources, nodes)
+        (apps, seen().count(), sources, nodes, caller.seen(s))
     })?;
     let nodes: Vec<NodeView> = nodes.into_iter().map(|n| heard(&state, n)).collect();
     let events = match state.store() {
         Ok(store) => {
             let query = EventQuery {
+                seen: may_see,
                 limit: EVENTS,
                 ..EventQuery::default()
             };

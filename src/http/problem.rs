@@ -161,7 +161,7 @@ impl Problem {
         .retry_after(2)
     }
 
-    fn internal(detail: impl Into<String>) -> Problem {
+    pub(super) fn internal(detail: impl Into<String>) -> Problem {
         Problem::new(
             "internal",
             "A bug in Evenkeel",

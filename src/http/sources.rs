@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::auth::ADMIN;
+use super::auth::Caller;
 use super::extract::{Json as Body, OptionalJson, Params, SourceParam};
 use super::{AppState, Problem};
 use crate::api::list::bounded;
@@ -31,10 +31,14 @@ fn with_sync(state: &AppState, mut status: SourceStatus) -> SourceStatus {
     status
 }
 
-fn one(state: &AppState, name: &SourceName) -> Result<SourceStatus, Problem> {
+fn one(state: &AppState, caller: &Caller, name: &SourceName) -> Result<SourceStatus, Problem> {
     let status = state
         .handle
-        .read(|s| s.sources.get(name).map(|source| source_status(s, source)))?
+        .read(|s| {
+            let source = s.sources.get(name)?;
+            let seen = caller.sees(&source.spec.project);
+            seen.then(|| source_status(s, source))
+        })?
         .ok_or_else(|| {
             Problem::not_found(format!("there is no source {name}"))
                 .with_hint("evenkeel source list")
@@ -42,10 +46,14 @@ fn one(state: &AppState, name: &SourceName) -> Result<SourceStatus, Problem> {
     Ok(with_sync(state, status))
 }
 
-pub async fn list(State(state): State<AppState>) -> Result<Json<Page<SourceStatus>>, Problem> {
-    let sources: Vec<SourceStatus> = state
-        .handle
-        .read(|s| s.sources.values().map(|x| source_status(s, x)).collect())?;
+pub async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> Result<Json<Page<SourceStatus>>, Problem> {
+    let sources: Vec<SourceStatus> = state.handle.read(|s| {
+        let seen = s.sources.values().filter(|x| caller.sees(&x.spec.project));
+        seen.map(|x| source_status(s, x)).collect()
+    })?;
     let sources = sources
         .into_iter()
         .map(|status| with_sync(&state, status))
@@ -55,13 +63,15 @@ pub async fn list(State(state): State<AppState>) -> Result<Json<Page<SourceStatu
 
 pub async fn show(
     State(state): State<AppState>,
+    caller: Caller,
     SourceParam(name): SourceParam,
 ) -> Result<Json<SourceStatus>, Problem> {
-    one(&state, &name).map(Json)
+    one(&state, &caller, &name).map(Json)
 }
 
 pub async fn add(
     State(state): State<AppState>,
+    caller: Caller,
     Body(input): Body<SourceInput>,
 ) -> Result<(StatusCode, Json<SourceStatus>), Problem> {
     let spec = input.into_spec().map_err(Problem::invalid)?;
@@ -69,15 +79,16 @@ pub async fn add(
     state
         .handle
         .transact(&format!("operator: add source {name}"), |s, now, _| {
-            operate::plan_add_source(now, s, spec, ADMIN)
+            operate::plan_add_source(now, s, spec, &caller.name)
         })
         .await?;
-    Ok((StatusCode::CREATED, Json(one(&state, &name)?)))
+    Ok((StatusCode::CREATED, Json(one(&state, &caller, &name)?)))
 }
 
 /// Adds the source, or replaces its settings.
 pub async fn put(
     State(state): State<AppState>,
+    caller: Caller,
     SourceParam(name): SourceParam,
     Body(input): Body<SourceInput>,
 ) -> Result<Json<SourceStatus>, Problem> {
@@ -92,13 +103,13 @@ pub async fn put(
         .handle
         .transact(&format!("operator: put source {name}"), |s, now, _| {
             if s.sources.contains_key(&spec.name) {
-                operate::plan_change_source(now, s, spec, ADMIN)
+                operate::plan_change_source(now, s, spec, &caller.name)
             } else {
-                operate::plan_add_source(now, s, spec, ADMIN)
+                operate::plan_add_source(now, s, spec, &caller.name)
             }
         })
         .await?;
-    one(&state, &name).map(Json)
+    one(&state, &caller, &name).map(Json)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -111,6 +122,7 @@ pub struct RemoveParams {
 
 pub async fn remove(
     State(state): State<AppState>,
+    caller: Caller,
     SourceParam(name): SourceParam,
     Params(params): Params<RemoveParams>,
 ) -> Result<StatusCode, Problem> {
@@ -122,7 +134,7 @@ pub async fn remove(
     state
         .handle
         .transact(&format!("operator: remove source {name}"), |s, now, _| {
-            operate::plan_remove_source(now, s, &name, prune, ADMIN)
+            operate::plan_remove_source(now, s, &name, prune, &caller.name)
         })
         .await?;
     let gone = state.handle.read(|s| !s.sources.contains_key(&name))?;
@@ -137,10 +149,11 @@ pub async fn remove(
 /// Asks for a sync at once; does not wait for it.
 pub async fn sync(
     State(state): State<AppState>,
+    caller: Caller,
     SourceParam(name): SourceParam,
     OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
 ) -> Result<(StatusCode, Json<SourceStatus>), Problem> {
-    let status = one(&state, &name)?;
+    let status = one(&state, &caller, &name)?;
     state.handle.trigger_sync(&name)?;
     Ok((StatusCode::ACCEPTED, Json(status)))
 }
@@ -154,10 +167,11 @@ pub struct CommitParams {
 /// Newest seen first.
 pub async fn commits(
     State(state): State<AppState>,
+    caller: Caller,
     SourceParam(name): SourceParam,
     Params(params): Params<CommitParams>,
 ) -> Result<Json<Page<CommitView>>, Problem> {
-    one(&state, &name)?;
+    one(&state, &caller, &name)?;
     let limit = u32::try_from(bounded(params.limit)).unwrap_or(u32::MAX);
     let commits = state.store()?.commits(&name, limit).await?;
     let views = commits
@@ -179,14 +193,15 @@ pub async fn commits(
 /// Lets the deletions through that a brake holds.
 pub async fn approve(
     State(state): State<AppState>,
+    caller: Caller,
     SourceParam(name): SourceParam,
     OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
 ) -> Result<Json<SourceStatus>, Problem> {
     state
         .handle
         .transact(&format!("operator: approve {name}"), |s, now, _| {
-            operate::plan_approve_held(now, s, &name, ADMIN)
+            operate::plan_approve_held(now, s, &name, &caller.name)
         })
         .await?;
-    one(&state, &name).map(Json)
+    one(&state, &caller, &name).map(Json)
 }

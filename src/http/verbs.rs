@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::apps::with_app;
-use super::auth::ADMIN;
+use super::auth::Caller;
 use super::extract::{App, OptionalJson};
 use super::{AppState, Problem};
 use crate::api::{AppStatus, EmptyInput, ReasonInput, app_status};
@@ -43,11 +43,12 @@ async fn act(
 pub async fn rollback(
     State(state): State<AppState>,
     App(key): App,
+    caller: Caller,
     OptionalJson(input): OptionalJson<ReasonInput>,
 ) -> Result<Json<AppStatus>, Problem> {
     let reason = checked_reason(input)?;
     act(state, key.clone(), "rollback", |s, now| {
-        operate::plan_rollback(now, s, &key, ADMIN, reason.as_deref())
+        operate::plan_rollback(now, s, &key, &caller.name, reason.as_deref())
     })
     .await
 }
@@ -55,10 +56,11 @@ pub async fn rollback(
 pub async fn release(
     State(state): State<AppState>,
     App(key): App,
+    caller: Caller,
     OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
 ) -> Result<Json<AppStatus>, Problem> {
     act(state, key.clone(), "release", |s, now| {
-        operate::plan_release(now, s, &key, ADMIN)
+        operate::plan_release(now, s, &key, &caller.name)
     })
     .await
 }
@@ -66,11 +68,12 @@ pub async fn release(
 pub async fn suspend(
     State(state): State<AppState>,
     App(key): App,
+    caller: Caller,
     OptionalJson(input): OptionalJson<ReasonInput>,
 ) -> Result<Json<AppStatus>, Problem> {
     let reason = checked_reason(input)?;
     act(state, key.clone(), "suspend", |s, now| {
-        operate::plan_suspend(now, s, &key, ADMIN, reason.as_deref())
+        operate::plan_suspend(now, s, &key, &caller.name, reason.as_deref())
     })
     .await
 }
@@ -78,10 +81,11 @@ pub async fn suspend(
 pub async fn resume(
     State(state): State<AppState>,
     App(key): App,
+    caller: Caller,
     OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
 ) -> Result<Json<AppStatus>, Problem> {
     act(state, key.clone(), "resume", |s, now| {
-        operate::plan_resume(now, s, &key, ADMIN)
+        operate::plan_resume(now, s, &key, &caller.name)
     })
     .await
 }

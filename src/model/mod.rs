@@ -4,6 +4,7 @@
 //! that are true of one value alone (legal transitions, derived states).
 //! Knows nothing of Git, SQL, HTTP, Docker, clocks or randomness.
 
+pub mod access;
 pub mod action;
 pub mod app;
 pub mod declaration;
@@ -22,6 +23,7 @@ pub mod source;
 pub mod spec;
 pub mod time;
 
+pub use access::{Projects, Role};
 pub use action::{ApplyError, Change};
 pub use app::{App, Declared, HealthState, Invalid, Suspension, SyncState};
 pub use declaration::{Catalog, Declaration};

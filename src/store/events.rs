@@ -1,5 +1,7 @@
 //! Rows of `events`.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -10,7 +12,8 @@ use super::encode::{bad, json, name, text, time};
 use super::read::page;
 use super::{Error, Store};
 use crate::model::{
-    Actor, AppKey, CommitId, Event, EventKind, Generation, InstanceId, RolloutId, SourceName,
+    Actor, AppKey, CommitId, Event, EventKind, Generation, InstanceId, ProjectName, RolloutId,
+    SourceName,
 };
 
 /// Filters are combined with "and". With `after_id` the oldest events above it
@@ -22,8 +25,27 @@ pub struct EventQuery {
     pub app: Option<AppKey>,
     pub source: Option<SourceName>,
     pub kind: Option<EventKind>,
+    /// What the reader may see; `None`: everything.
+    pub seen: Option<Seen>,
     /// At most [`super::MAX_PAGE`]; 0 means that.
     pub limit: u32,
+}
+
+/// Events of apps of these projects, and those of these sources that are of no app.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub projects: BTreeSet<ProjectName>,
+    pub sources: BTreeSet<SourceName>,
+}
+
+impl Seen {
+    pub fn contains(&self, event: &Event) -> bool {
+        match (&event.app, &event.source) {
+            (Some(app), _) => self.projects.contains(&app.project),
+            (None, Some(source)) => self.sources.contains(source),
+            (None, None) => false,
+        }
+    }
 }
 
 /// Ids in the order of `events`. Commits are serialised by the cluster's row, so ids
@@ -143,6 +165,15 @@ impl Store {
             }
             if let Some(kind) = query.kind {
                 sql.push(" AND kind = ").push_bind(kind.as_str());
+            }
+            if let Some(seen) = &query.seen {
+                let projects: Vec<String> = seen.projects.iter().map(|p| p.to_string()).collect();
+                let sources: Vec<String> = seen.sources.iter().map(|s| s.to_string()).collect();
+                sql.push(" AND (split_part(app, '/', 1) = ANY(")
+                    .push_bind(projects)
+                    .push(") OR (app IS NULL AND source = ANY(")
+                    .push_bind(sources)
+                    .push(")))");
             }
             sql.push(match query.after_id {
                 Some(_) => " ORDER BY id LIMIT ",

@@ -43,7 +43,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 pub use commit::{Commit, Committed};
 pub use commits::CommitRecord;
 pub use error::Error;
-pub use events::EventQuery;
+pub use events::{EventQuery, Seen};
 pub use lease::Lease;
 pub use outbox::Outgoing;
 pub use read::MAX_PAGE;

@@ -1,0 +1,116 @@
+//! A route: its path, who may use it, and what bounds it.
+//!
+//! Invariant: this is the only way to a handler. So no route is without an
+//! [`Access`], a deadline and a limit, and the list of routes is complete.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::auth::{self, Access};
+use super::{AppState, MAX_BODY_BYTES, Problem, forward};
+
+/// From the end of a request's head to the start of its answer.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+
+pub struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    pub access: Access,
+    handler: MethodRouter<AppState>,
+    /// Followers pass it on.
+    leader: bool,
+    /// Largest body in bytes; `None`: the handler takes it piece by piece.
+    body: Option<usize>,
+    /// To the start of the answer; `None`: as long as the body lasts.
+    deadline: Option<Duration>,
+}
+
+impl Route {
+    fn new<H, T>(
+        method: Method,
+        filter: MethodFilter,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Route
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        Route {
+            leader: method != Method::GET,
+            method,
+            path,
+            access,
+            handler: on(filter, handler),
+            body: Some(MAX_BODY_BYTES),
+            deadline: Some(REQUEST_DEADLINE),
+        }
+    }
+
+    /// A read that only the leader can answer: it alone plans, and agents are connected to it.
+    pub fn on_leader(mut self) -> Route {
+        self.leader = true;
+        self
+    }
+
+    /// Takes a body of up to `bytes`.
+    pub fn body(mut self, bytes: usize) -> Route {
+        self.body = Some(bytes);
+        self
+    }
+
+    /// Its body is a stream that lasts as long as somebody reads; bounded piece by piece.
+    pub fn streamed(mut self) -> Route {
+        self.body = None;
+        self.deadline = None;
+        self
+    }
+
+    /// Puts it into `router`.
+    pub fn serve(self, router: Router<AppState>, state: &AppState) -> Router<AppState> {
+        let limit = match self.body {
+            Some(bytes) => DefaultBodyLimit::max(bytes),
+            None => DefaultBodyLimit::disable(),
+        };
+        let mut handler = self.handler.route_layer(limit);
+        if self.leader {
+            handler = handler.route_layer(from_fn_with_state(state.clone(), forward::to_leader));
+        }
+        let guard = from_fn_with_state((state.clone(), self.access), auth::guard);
+        handler = handler.route_layer(guard);
+        if let Some(limit) = self.deadline {
+            handler = handler.route_layer(from_fn_with_state(limit, deadline));
+        }
+        router.route(self.path, handler)
+    }
+}
+
+macro_rules! methods {
+    ($($name:ident $method:ident),*) => {$(
+        /// A route of this method.
+        pub fn $name<H, T>(path: &'static str, access: Access, handler: H) -> Route
+        where
+            H: Handler<T, AppState>,
+            T: 'static,
+        {
+            Route::new(Method::$method, MethodFilter::$method, path, access, handler)
+        }
+    )*};
+}
+methods!(get GET, post POST, put PUT, delete DELETE);
+
+/// Bounds the time to the start of an answer. What is streamed after that has its own rules.
+async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::too_slow().into_response(),
+    }
+}

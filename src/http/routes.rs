@@ -1,0 +1,88 @@
+//! Every route there is. Who may use it is decided here and nowhere else, except that
+//! handlers of lists leave out what the caller's projects do not hold.
+
+use super::auth::{ADMINISTER, Access, OPERATE, OPERATE_APP, VIEW, VIEW_APP, VIEW_CLUSTER};
+use super::route::{Route, delete, get, post, put};
+use super::{MAX_REPORT_BYTES, agents, apps, events, health, hooks, logs, nodes, page};
+use super::{sources, verbs};
+
+pub fn all() -> Vec<Route> {
+    vec![
+        get("/api/v1/apps", VIEW, apps::list),
+        get(
+            "/api/v1/projects/{project}/apps/{app}",
+            VIEW_APP,
+            apps::show,
+        ),
+        get(
+            "/api/v1/projects/{project}/apps/{app}/releases",
+            VIEW_APP,
+            apps::releases,
+        ),
+        get(
+            "/api/v1/projects/{project}/apps/{app}/rollouts",
+            VIEW_APP,
+            apps::rollouts,
+        ),
+        get(
+            "/api/v1/projects/{project}/apps/{app}/instances",
+            VIEW_APP,
+            apps::instances,
+        ),
+        get(
+            "/api/v1/projects/{project}/apps/{app}/why",
+            VIEW_APP,
+            apps::why,
+        )
+        .on_leader(),
+        get(
+            "/api/v1/projects/{project}/apps/{app}/logs",
+            VIEW_APP,
+            logs::show,
+        )
+        .on_leader(),
+        post(
+            "/api/v1/projects/{project}/apps/{app}/rollback",
+            OPERATE_APP,
+            verbs::rollback,
+        ),
+        post(
+            "/api/v1/projects/{project}/apps/{app}/release",
+            OPERATE_APP,
+            verbs::release,
+        ),
+        post(
+            "/api/v1/projects/{project}/apps/{app}/suspend",
+            OPERATE_APP,
+            verbs::suspend,
+        ),
+        post(
+            "/api/v1/projects/{project}/apps/{app}/resume",
+            OPERATE_APP,
+            verbs::resume,
+        ),
+        get("/api/v1/sources", VIEW, sources::list),
+        post("/api/v1/sources", ADMINISTER, sources::add),
+        get("/api/v1/sources/{name}", VIEW, sources::show),
+        put("/api/v1/sources/{name}", ADMINISTER, sources::put),
+        delete("/api/v1/sources/{name}", ADMINISTER, sources::remove),
+        post("/api/v1/sources/{name}/sync", OPERATE, sources::sync),
+        get("/api/v1/sources/{name}/commits", VIEW, sources::commits),
+        post(
+            "/api/v1/sources/{name}/approve",
+            ADMINISTER,
+            sources::approve,
+        ),
+        get("/api/v1/nodes", VIEW, nodes::list),
+        get("/api/v1/nodes/{name}", VIEW, nodes::show),
+        get("/api/v1/events", VIEW, events::list),
+        get("/api/v1/agent/stream", Access::Agents, agents::stream).on_leader(),
+        post("/api/v1/agent/reports", Access::Agents, agents::report).body(MAX_REPORT_BYTES),
+        post("/api/v1/agent/streams/{id}", Access::Agents, agents::lines).streamed(),
+        post("/api/v1/hooks/{source}", Access::Anyone, hooks::receive),
+        get("/", Access::Page, page::show),
+        get("/metrics", VIEW_CLUSTER, health::metrics),
+        get("/healthz", Access::Anyone, health::live),
+        get("/readyz", Access::Anyone, health::ready),
+    ]
+}
