@@ -11,7 +11,10 @@ pub mod agent;
 pub mod agent;
 pub mod manifest;
 pub mod model;
+pub mod mutant;
 pub mod plan;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 #[cfg(feature = "full")]
 pub mod api;

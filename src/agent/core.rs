@@ -1,4 +1,5 @@
 //! The part of the agent that decides; built without `full`.
+pub mod admission;
 pub mod found;
 pub mod step;
 #[cfg(test)]

@@ -8,33 +8,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::model::{DesiredSet, Epoch, Generation, NodeName};
+use crate::model::{DesiredSet, NodeName};
 
+use super::admission::{Admission, Known, Refused, admit};
 use super::files;
 
 /// Why a set is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error(
-        "refused an older desired set: epoch {} generation {}, but epoch {} generation {} is known",
-        got.0.0, got.1.0, have.0.0, have.1.0
-    )]
-    Older {
-        have: (Epoch, Generation),
-        got: (Epoch, Generation),
-    },
-    #[error(
-        "refused a second desired set with epoch {} generation {}: {difference}",
-        at.0.0, at.1.0
-    )]
-    Conflict {
-        at: (Epoch, Generation),
-        difference: String,
-    },
-    #[error("refused a desired set for node {got}: this is {have}")]
-    OtherNode { have: NodeName, got: NodeName },
-    #[error("refused a desired set of cluster \"{got}\": this node belongs to \"{have}\"")]
-    OtherCluster { have: String, got: String },
+    #[error(transparent)]
+    Refused(#[from] Refused),
     #[error("the ledger {path} cannot be written")]
     Write {
         path: PathBuf,
@@ -104,35 +87,13 @@ impl Ledger {
 
     /// Takes a set in: checked, and on disk when this returns.
     pub fn accept(&mut self, set: Arc<DesiredSet>) -> Result<Accepted, Error> {
-        if set.node != self.node {
-            return Err(Error::OtherNode {
-                have: self.node.clone(),
-                got: set.node.clone(),
-            });
-        }
-        if let Some(have) = &self.set {
-            if have.cluster != set.cluster {
-                return Err(Error::OtherCluster {
-                    have: have.cluster.clone(),
-                    got: set.cluster.clone(),
-                });
-            }
-            let (old, new) = (key(have), key(&set));
-            if new < old {
-                return Err(Error::Older {
-                    have: old,
-                    got: new,
-                });
-            }
-            if new == old && **have != *set {
-                return Err(Error::Conflict {
-                    at: new,
-                    difference: difference(have, &set),
-                });
-            }
-            if new == old && self.hold.is_none() {
-                return Ok(Accepted::Known);
-            }
+        let known = match self.hold {
+            None => Known::InForce,
+            Some(_) => Known::Held,
+        };
+        match admit(&self.node, self.set.as_deref(), known, &set)? {
+            Admission::Known => return Ok(Accepted::Known),
+            Admission::New => {}
         }
         let failed = |source| Error::Write {
             path: self.path.clone(),
@@ -149,10 +110,6 @@ impl Ledger {
     }
 }
 
-fn key(set: &DesiredSet) -> (Epoch, Generation) {
-    (set.epoch, set.generation)
-}
-
 fn read_set(path: &Path) -> Result<Option<DesiredSet>, String> {
     let body = files::read(path).map_err(|e| match std::error::Error::source(&e) {
         Some(cause) => format!("{e}: {cause}"),
@@ -163,30 +120,6 @@ fn read_set(path: &Path) -> Result<Option<DesiredSet>, String> {
             .map_err(|e| format!("{} is not a desired set: {e}", path.display()))
     })
     .transpose()
-}
-
-/// The first thing in which two sets differ.
-fn difference(have: &DesiredSet, got: &DesiredSet) -> String {
-    for (id, instance) in &got.instances {
-        match have.instances.get(id) {
-            None => return format!("it adds instance {id} of {}", instance.app),
-            Some(known) if known.goal != instance.goal => {
-                return format!("it changes the goal of instance {id} of {}", instance.app);
-            }
-            Some(known) if known != instance => {
-                return format!("it changes instance {id} of {}", instance.app);
-            }
-            Some(_) => {}
-        }
-    }
-    if let Some((id, instance)) = have
-        .instances
-        .iter()
-        .find(|(id, _)| !got.instances.contains_key(id))
-    {
-        return format!("it drops instance {id} of {}", instance.app);
-    }
-    "its images differ".to_owned()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! ledger; an older set is refused; instances outlive the agent; no controller
 //! is needed to keep what runs running.
 
+pub mod admission;
 mod carry;
 mod facts;
 mod files;

@@ -150,12 +150,7 @@ async fn take(
                 tokio::time::sleep(WRITE_RETRY).await;
                 newest.mark_changed();
             }
-            Err(
-                error @ (ledger::Error::Older { .. }
-                | ledger::Error::Conflict { .. }
-                | ledger::Error::OtherNode { .. }
-                | ledger::Error::OtherCluster { .. }),
-            ) => tracing::warn!(%error, "desired set refused"),
+            Err(error @ ledger::Error::Refused(_)) => tracing::warn!(%error, "desired set refused"),
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, Role, Status};
 use crate::model::{Epoch, Generation, Snapshot};
+use crate::plan::lease::may_act;
 
 #[derive(Default)]
 pub(super) struct Image(RwLock<State>);
@@ -70,7 +71,9 @@ impl Image {
     /// The leadership, as long as it surely holds.
     pub fn leading(&self) -> Result<Leading, Error> {
         match &self.state().part {
-            Part::Leader(leading) if Instant::now() < leading.deadline => Ok(leading.clone()),
+            Part::Leader(leading) if may_act(Instant::now(), leading.deadline) => {
+                Ok(leading.clone())
+            }
             Part::Leader(_) => Err(Error::NotLeader { leader: None }),
             Part::Follower { leader } => Err(Error::NotLeader {
                 leader: leader.clone(),

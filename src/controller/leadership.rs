@@ -1,8 +1,6 @@
 //! Who acts: seeks the lease, keeps it, and ends all acting before it runs out.
 //!
-//! The lease is a row by the database's clock; the leader itself goes by its
-//! own monotonic clock, counted from before each renewal was sent. So it stops
-//! before another can begin, however long the answer took.
+//! When to renew and when to stop is decided in `plan::lease`.
 
 use std::time::Duration;
 
@@ -14,14 +12,11 @@ use super::image::{Leading, Part};
 use super::{Error, Handle, notify, observe, reconcile, retention, sync};
 use crate::model::{Actor, Event, EventKind};
 use crate::plan::Decision;
+use crate::plan::lease::{Due, Keeper};
 use crate::store::{self, Lease};
 
 /// For the leader's loops to end once the leadership has; they only finish what they hold.
 const WIND_DOWN: Duration = Duration::from_secs(5);
-
-/// Part of the lease's life that is kept in reserve for clocks that run apart
-/// and for what is already on its way.
-const RESERVE: u32 = 5;
 
 /// Seeks leadership until the controller is stopped.
 pub(super) async fn run(handle: Handle) {
@@ -95,17 +90,15 @@ impl Handle {
     }
 }
 
-fn deadline(asked: Instant, lease: &Lease) -> Instant {
-    asked + lease.expires_in.saturating_sub(lease.expires_in / RESERVE)
-}
-
 /// A whole leadership, from the lease's acquisition to its end.
 async fn lead(handle: &Handle, lease: Lease, asked: Instant) {
     let term = handle.0.stop.child_token();
+    let ttl = handle.0.options.lease_ttl;
+    let mut keeper = Keeper::new(ttl, asked, lease.expires_in, Instant::now());
     let mut leading = Leading {
         epoch: lease.epoch,
         since: Instant::now(),
-        deadline: deadline(asked, &lease),
+        deadline: keeper.deadline(),
         term: term.clone(),
         address: handle.0.options.address.clone(),
     };
@@ -123,10 +116,11 @@ async fn lead(handle: &Handle, lease: Lease, asked: Instant) {
     tokio::pin!(begin);
     let loaded = tokio::select! {
         loaded = &mut begin => loaded,
-        _ = keep(handle, &mut leading) => None,
+        _ = keep(handle, &leading, &mut keeper) => None,
     };
     if let Some(snapshot) = loaded {
         leading.since = Instant::now();
+        leading.deadline = keeper.deadline();
         tracing::info!(
             epoch = leading.epoch.0,
             generation = snapshot.generation.0,
@@ -136,7 +130,7 @@ async fn lead(handle: &Handle, lease: Lease, asked: Instant) {
         );
         handle.lead(leading.clone(), snapshot).await;
         spawn_loops(handle, &term, &loops);
-        keep(handle, &mut leading).await;
+        keep(handle, &leading, &mut keeper).await;
     }
     // First nobody acts any more, then they are asked to end.
     set_follower(handle, None);
@@ -168,34 +162,37 @@ fn spawn_loops(handle: &Handle, term: &CancellationToken, loops: &TaskTracker) {
 }
 
 /// Renews the lease; returns once the leadership is over or is to end.
-async fn keep(handle: &Handle, leading: &mut Leading) {
-    let options = &handle.0.options;
-    let pause = options.lease_ttl / 4;
-    let mut next = Instant::now() + pause;
+async fn keep(handle: &Handle, leading: &Leading, keeper: &mut Keeper<Instant>) {
+    let ttl = handle.0.options.lease_ttl;
     loop {
-        tokio::select! {
-            _ = leading.term.cancelled() => return,
-            _ = tokio::time::sleep_until(next.min(leading.deadline)) => {}
-        }
-        if Instant::now() >= leading.deadline {
-            tracing::warn!(
-                epoch = leading.epoch.0,
-                "the lease could not be renewed in time, stepping down"
-            );
+        let give_up = match keeper.due(Instant::now()) {
+            Due::Wait(until) => {
+                tokio::select! {
+                    _ = leading.term.cancelled() => return,
+                    _ = tokio::time::sleep_until(until) => continue,
+                }
+            }
+            Due::StepDown => {
+                tracing::warn!(
+                    epoch = leading.epoch.0,
+                    "the lease could not be renewed in time, stepping down"
+                );
+                return;
+            }
+            Due::Renew { give_up } => give_up,
+        };
+        if leading.term.is_cancelled() {
             return;
         }
         let asked = Instant::now();
-        let renewal = handle.0.store.renew_lease(leading.epoch, options.lease_ttl);
-        // One try that hangs must leave time for another.
-        let give_up = leading.deadline.min(asked + options.lease_ttl / 3);
+        let renewal = handle.0.store.renew_lease(leading.epoch, ttl);
         match tokio::time::timeout_at(give_up, renewal).await {
             Ok(Ok(lease)) => {
-                leading.deadline = deadline(asked, &lease);
-                next = asked + pause;
+                keeper.renewed(asked, lease.expires_in);
                 handle.0.image.database(true);
                 let mut state = handle.0.image.state_mut();
                 if let Part::Leader(current) = &mut state.part {
-                    current.deadline = leading.deadline;
+                    current.deadline = keeper.deadline();
                 }
             }
             Ok(Err(error @ store::Error::StaleEpoch { .. })) => {
@@ -205,7 +202,7 @@ async fn keep(handle: &Handle, leading: &mut Leading) {
             Ok(Err(error)) => {
                 tracing::warn!(error = %chain(&error), "the lease could not be renewed, trying again");
                 handle.0.image.database(false);
-                next = Instant::now() + pause / 4;
+                keeper.failed(Instant::now());
             }
             Err(_) => {
                 if handle.status().database {
@@ -214,7 +211,7 @@ async fn keep(handle: &Handle, leading: &mut Leading) {
                     );
                 }
                 handle.0.image.database(false);
-                next = Instant::now();
+                keeper.unanswered(Instant::now());
             }
         }
     }

@@ -23,7 +23,6 @@ mod observe;
 mod reconcile;
 mod retention;
 mod sync;
-mod touched;
 mod transact;
 mod types;
 
@@ -42,9 +41,9 @@ pub use crate::plan::{AppReport, Decision, IdSource, Refusal};
 use crate::clock;
 use crate::git::Mirrors;
 use crate::model::{AppKey, Event, Snapshot};
+use crate::plan::touched::{Marks, Touched};
 use crate::store::Store;
 use image::Image;
-use touched::{Marks, Touched};
 use transact::Writer;
 
 /// Events that a slow listener may lag behind before it loses some.

@@ -1,34 +1,28 @@
 //! What nodes say, and their silence. What it means is decided in
 //! `plan::observe`; a report that brings nothing new costs no transaction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::agents::Order;
 use super::image::Leading;
 use super::leadership::chain;
 use super::reconcile::plan_checked;
 use super::{Error, Handle, Refusal, lock};
 use crate::api::agent::Report;
 use crate::clock;
-use crate::model::{AppKey, Change, NodeName, Snapshot, Timestamp};
-use crate::plan::observe::{NodeReport, SeenInstance, SeenNote, plan_liveness, plan_report};
+use crate::model::{NodeName, Snapshot, Timestamp};
+use crate::plan::hearing::Order;
+use crate::plan::observe::{
+    NodeReport, STOOD_STILL, SeenInstance, SeenNote, apps_to_follow, plan_liveness, plan_report,
+};
 use crate::plan::{Decision, IdSource};
 use crate::store;
 
 /// Between two looks at who is silent.
 const LIVENESS_TICK: Duration = Duration::from_secs(1);
-
-/// A tick that comes this late means that this process stood still: it was
-/// deaf, the nodes were not silent.
-const STOOD_STILL: Duration = Duration::from_secs(5);
-
-/// Apps of one report that are planned together with it; with more of them the report
-/// would wait for long plans.
-const FOLLOW_AT_ONCE: usize = 16;
 
 /// What is done in a report's own commit.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,11 +42,13 @@ impl Handle {
         self.outrun(&leading, &report).await?;
         let (session, sequence) = (report.session, report.sequence);
         let (node, report) = (report.node.clone(), seen(report));
-        let order = lock(&self.0.agents).order(leading.epoch, &node, session, sequence);
+        let order = lock(&self.0.agents)
+            .hearing
+            .order(leading.epoch, &node, session, sequence);
         match order {
             Order::Next => {}
             Order::Late => {
-                lock(&self.0.agents).alive(&node);
+                lock(&self.0.agents).hearing.alive(&node, Instant::now());
                 return Ok(());
             }
             Order::Predecessor => return Err(displaced(&node)),
@@ -60,7 +56,9 @@ impl Handle {
         let news = self.read(|s| plan_report(clock::now(), s, &report))?;
         let agents = &self.0.agents;
         if news.changes.is_empty() && news.events.is_empty() {
-            lock(agents).heard(leading.epoch, &node, session, sequence);
+            lock(agents)
+                .hearing
+                .heard(leading.epoch, &node, session, sequence, Instant::now());
             return Ok(());
         }
         let mut then = Then::Plan;
@@ -69,8 +67,11 @@ impl Handle {
                 .transact(&format!("report of {node}"), |snapshot, now, ids| {
                     // Reports wait here for their turn: look again which is the newest.
                     let mut agents = lock(agents);
-                    match agents.order(leading.epoch, &node, session, sequence) {
-                        Order::Next => agents.heard(leading.epoch, &node, session, sequence),
+                    let hearing = &mut agents.hearing;
+                    match hearing.order(leading.epoch, &node, session, sequence) {
+                        Order::Next => {
+                            hearing.heard(leading.epoch, &node, session, sequence, Instant::now());
+                        }
                         Order::Late | Order::Predecessor => return Ok(Decision::default()),
                     }
                     drop(agents);
@@ -83,7 +84,7 @@ impl Handle {
                 .await;
             let Err(error) = taken else { return Ok(()) };
             // So that it may be said again.
-            lock(agents).unheard(&node, session, sequence);
+            lock(agents).hearing.unheard(&node, session, sequence);
             match (error, then) {
                 // What a plan breaks must not keep the node from being heard.
                 (Error::Internal(error), Then::Plan) => {
@@ -104,14 +105,8 @@ impl Handle {
         decision: &mut Decision,
         ids: &mut IdSource,
     ) {
-        let instances_only = |c: &Change| matches!(c, Change::Observe { .. });
-        let apps: BTreeSet<AppKey> = decision
-            .changes
-            .iter()
-            .filter_map(Change::app)
-            .cloned()
-            .collect();
-        if apps.len() > FOLLOW_AT_ONCE || !decision.changes.iter().all(instances_only) {
+        let apps = apps_to_follow(decision);
+        if apps.is_empty() {
             return;
         }
         let settings = &self.0.options.settings;
@@ -161,7 +156,10 @@ impl Handle {
     pub fn last_heard(&self, node: &NodeName) -> Option<Timestamp> {
         let leading = self.0.image.leading().ok()?;
         let agents = lock(&self.0.agents);
-        let (_, at) = agents.last_heard(leading.epoch).find(|(n, _)| *n == node)?;
+        let (_, at) = agents
+            .hearing
+            .last_heard(leading.epoch)
+            .find(|(n, _)| *n == node)?;
         Some(clock::now() - at.elapsed())
     }
 }
@@ -244,6 +242,7 @@ async fn judge_silence(
     listening_since: Instant,
 ) -> Result<(), Error> {
     let heard: BTreeMap<NodeName, Instant> = lock(&handle.0.agents)
+        .hearing
         .last_heard(leading.epoch)
         .map(|(node, at)| (node.clone(), at.max(listening_since)))
         .collect();

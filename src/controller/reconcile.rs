@@ -4,7 +4,7 @@
 //! planner cannot handle does not keep the others from being planned. In debug
 //! builds a plan that breaks an invariant is refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::leadership::chain;
 use super::{Error, Handle, lock};
 use crate::clock;
 use crate::model::{AppKey, Change, Snapshot, Timestamp};
+use crate::plan::agenda::Agenda;
 use crate::plan::report::Waiting;
 use crate::plan::{self, AppReport, Decision, IdSource, Plan, PlanInput, Refusal, Scope, Settings};
 
@@ -24,9 +25,6 @@ const BATCH: usize = 256;
 
 /// Everything is looked at this often even if nothing asks for it.
 const SAFETY_NET: Duration = Duration::from_secs(120);
-
-/// Least time to the next look that an app asks for by time alone.
-const SHORTEST_TIMER: Duration = Duration::from_millis(20);
 
 /// Longest sleep, so that a wall clock that is set shifts no timer by more.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
@@ -37,40 +35,6 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Until an app that the planner failed on is tried again, unless it changes.
 const AFTER_PLANNER_ERROR: Duration = Duration::from_secs(30);
-
-#[derive(Default)]
-struct Timers {
-    due: BTreeSet<(Timestamp, AppKey)>,
-    of: BTreeMap<AppKey, Timestamp>,
-}
-
-impl Timers {
-    fn set(&mut self, app: &AppKey, at: Option<Timestamp>) {
-        if let Some(old) = self.of.remove(app) {
-            self.due.remove(&(old, app.clone()));
-        }
-        if let Some(at) = at {
-            self.of.insert(app.clone(), at);
-            self.due.insert((at, app.clone()));
-        }
-    }
-
-    fn take_due(&mut self, now: Timestamp) -> BTreeSet<AppKey> {
-        let mut apps = BTreeSet::new();
-        while let Some((at, _)) = self.due.first()
-            && *at <= now
-            && let Some((_, app)) = self.due.pop_first()
-        {
-            self.of.remove(&app);
-            apps.insert(app);
-        }
-        apps
-    }
-
-    fn next(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
-    }
-}
 
 /// How one batch ended.
 enum Outcome {
@@ -83,9 +47,7 @@ enum Outcome {
 
 struct Reconciler {
     handle: Handle,
-    timers: Timers,
-    /// Apps that look for a place.
-    blocked: BTreeSet<AppKey>,
+    agenda: Agenda,
 }
 
 pub(super) async fn run(handle: Handle, term: CancellationToken) {
@@ -93,8 +55,7 @@ pub(super) async fn run(handle: Handle, term: CancellationToken) {
     lock(&handle.0.reports).clear();
     let mut reconciler = Reconciler {
         handle,
-        timers: Timers::default(),
-        blocked: BTreeSet::new(),
+        agenda: Agenda::default(),
     };
     let mut safety_net = Instant::now() + SAFETY_NET;
     let mut retry = RETRY;
@@ -125,12 +86,12 @@ impl Reconciler {
         loop {
             let mut marks = std::mem::take(&mut *lock(&self.handle.0.marks));
             marks.all |= Instant::now() >= safety_net;
-            let due = self.timers.take_due(clock::now());
+            let due = self.agenda.take_due(clock::now());
             if !marks.is_empty() || !due.is_empty() {
                 marks.apps.extend(due);
                 let resolved = self
                     .handle
-                    .read(|s| marks.clone().resolve(s, &self.blocked));
+                    .read(|s| marks.clone().resolve(s, &self.agenda.blocked));
                 match resolved {
                     Ok(apps) => {
                         self.forget_removed(&marks.apps);
@@ -142,7 +103,7 @@ impl Reconciler {
                 }
             }
             let mut until = safety_net.min(Instant::now() + LONGEST_SLEEP);
-            if let Some(at) = self.timers.next() {
+            if let Some(at) = self.agenda.next() {
                 let wait = at.since(clock::now()).max(Duration::from_millis(1));
                 until = until.min(Instant::now() + wait);
             }
@@ -157,8 +118,7 @@ impl Reconciler {
         for app in apps {
             let exists = self.handle.read(|s| s.apps.contains_key(app));
             if matches!(exists, Ok(false)) {
-                self.timers.set(app, None);
-                self.blocked.remove(app);
+                self.agenda.forget(app);
                 lock(&self.handle.0.reports).remove(app);
             }
         }
@@ -209,7 +169,7 @@ impl Reconciler {
         let until = clock::now() + AFTER_PLANNER_ERROR;
         for app in apps {
             tracing::error!(%app, why, "this app cannot be planned and stays as it is; please report this");
-            self.timers.set(app, Some(until));
+            self.agenda.set(app, Some(until));
             let report = AppReport {
                 waiting: vec![Waiting {
                     what: format!("planning failed, this is a bug of Evenkeel: {why}"),
@@ -254,16 +214,10 @@ impl Reconciler {
 
     /// Keeps what the plan said of each app until the next one.
     fn keep(&mut self, apps: &BTreeSet<AppKey>, mut plan: Plan) {
-        let earliest = clock::now() + SHORTEST_TIMER;
+        let now = clock::now();
         for app in apps {
-            let wake_at = plan.wake_at.get(app).map(|at| (*at).max(earliest));
-            self.timers.set(app, wake_at);
+            self.agenda.planned(app, &plan, now);
             let report = plan.report.apps.remove(app).unwrap_or_default();
-            if report.funnel.is_some() {
-                self.blocked.insert(app.clone());
-            } else {
-                self.blocked.remove(app);
-            }
             lock(&self.handle.0.reports).insert(app.clone(), Arc::new(report));
         }
     }
@@ -307,21 +261,4 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("(no message)")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_timer_is_replaced_not_added() {
-        let app: AppKey = "default/web".parse().unwrap();
-        let mut timers = Timers::default();
-        timers.set(&app, Some(Timestamp(10)));
-        timers.set(&app, Some(Timestamp(30)));
-        assert!(timers.take_due(Timestamp(20)).is_empty());
-        assert_eq!(timers.next(), Some(Timestamp(30)));
-        assert_eq!(timers.take_due(Timestamp(30)), BTreeSet::from([app]));
-        assert_eq!(timers.next(), None);
-    }
 }

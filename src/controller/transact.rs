@@ -10,11 +10,11 @@ use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 
 use super::image::{Leading, Part};
-use super::touched::touched;
 use super::{Committed, Decision, Error, Handle, IdSource, Refusal};
 use crate::clock;
 use crate::model::{Generation, OutboxEntry, Snapshot, Timestamp};
 use crate::plan::statuses::next_statuses;
+use crate::plan::touched::touched;
 use crate::store;
 
 /// What only the one who decides may use.

@@ -10,6 +10,7 @@ pub mod app;
 pub mod declaration;
 pub mod desired;
 pub mod event;
+mod fit;
 pub mod forge;
 pub mod id;
 pub mod instance;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::action::{ApplyError, Change};
 use super::app::App;
+use super::fit::check_fit;
 use super::id::{AppKey, Generation, InstanceId, NodeName, SourceName};
 use super::instance::{Instance, InstanceStatus};
 use super::node::{Liveness, Node};
@@ -111,12 +112,12 @@ impl Snapshot {
         self.apps.insert(app.key.clone(), app);
     }
 
-    /// Applies a list in order. On an error the snapshot holds the changes
-    /// before it: callers that must not see that apply to a copy, or reload.
-    pub fn apply_all<'a>(
-        &mut self,
-        changes: impl IntoIterator<Item = &'a Change>,
-    ) -> Result<(), ApplyError> {
+    /// Applies a list in order: all of it, or on an error nothing.
+    pub fn apply_all<'a, I>(&mut self, changes: I) -> Result<(), ApplyError>
+    where
+        I: IntoIterator<Item = &'a Change> + Clone,
+    {
+        check_fit(self, changes.clone())?;
         changes.into_iter().try_for_each(|c| self.apply(c))
     }
 

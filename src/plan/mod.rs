@@ -9,14 +9,18 @@
 //! ([`work::Work`]), until nothing more follows. What one app takes of the
 //! nodes the next one sees.
 
+pub mod agenda;
 pub mod bucket;
 pub mod check;
 pub mod constraint;
 pub mod diff;
 pub mod dispatch;
 pub mod exchange;
+pub mod following;
 pub mod forward;
+pub mod hearing;
 pub mod ids;
+pub mod lease;
 pub mod observe;
 pub mod operate;
 pub mod place;
@@ -26,6 +30,7 @@ pub mod rollout;
 pub mod settings;
 pub mod statuses;
 pub mod sync;
+pub mod touched;
 pub mod verdict;
 pub mod work;
 

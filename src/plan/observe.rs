@@ -14,9 +14,33 @@ use crate::model::instance::{Exit, Failure, InstancePhase, InstanceStatus, Probe
 use crate::model::node::{ImageState, NodeFacts};
 use crate::model::quantity::{format_cpu, format_memory};
 use crate::model::{
-    Actor, Change, Event, EventKind, Instance, InstanceId, Liveness, Node, NodeName, Scheduling,
-    Snapshot, Timestamp,
+    Actor, AppKey, Change, Event, EventKind, Instance, InstanceId, Liveness, Node, NodeName,
+    Scheduling, Snapshot, Timestamp,
 };
+
+/// A look at who is silent that comes this late means that this process stood still: it was
+/// deaf, the nodes were not silent.
+pub const STOOD_STILL: Duration = Duration::from_secs(5);
+
+/// Apps of one report that are planned together with it; with more of them the report
+/// would wait for long plans.
+const FOLLOW_AT_ONCE: usize = 16;
+
+/// The apps that are planned in the same commit as a report's news: none where other things
+/// than instances changed, or too many. The reconciler plans those a moment later.
+pub fn apps_to_follow(news: &Decision) -> BTreeSet<AppKey> {
+    let instances_only = |c: &Change| matches!(c, Change::Observe { .. });
+    let apps: BTreeSet<AppKey> = news
+        .changes
+        .iter()
+        .filter_map(Change::app)
+        .cloned()
+        .collect();
+    if apps.len() > FOLLOW_AT_ONCE || !news.changes.iter().all(instances_only) {
+        return BTreeSet::new();
+    }
+    apps
+}
 
 /// A report of one node, free of the wire's form.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::agent::testing::{Tweak as _, instance, set};
+use crate::model::Epoch;
 
 fn open(folder: &Path) -> Ledger {
     Ledger::open(folder, "n1".parse().unwrap())
@@ -30,7 +31,10 @@ fn older_sets_are_refused_also_after_a_restart() {
     let mut ledger = open(dir.path());
     for older in [at(2, 9), at(1, 11)] {
         let error = ledger.accept(older).unwrap_err();
-        assert!(matches!(error, Error::Older { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Refused(Refused::Older { .. })),
+            "{error}"
+        );
     }
     ledger.accept(at(3, 1)).unwrap();
     ledger.accept(at(3, 2)).unwrap();
@@ -72,11 +76,17 @@ fn sets_of_others_are_refused() {
     let mut foreign = set(2, []);
     foreign.cluster = "other".into();
     let error = ledger.accept(Arc::new(foreign)).unwrap_err();
-    assert!(matches!(error, Error::OtherCluster { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Refused(Refused::OtherCluster { .. })),
+        "{error}"
+    );
     let mut foreign = set(2, []);
     foreign.node = "n2".parse().unwrap();
     let error = ledger.accept(Arc::new(foreign)).unwrap_err();
-    assert!(matches!(error, Error::OtherNode { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Refused(Refused::OtherNode { .. })),
+        "{error}"
+    );
 }
 
 #[test]

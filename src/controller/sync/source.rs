@@ -15,11 +15,12 @@ use tokio::time::{Instant, sleep_until};
 use super::super::leadership::chain;
 use super::super::{Error, Handle, lock};
 use super::Task;
-use super::tree::{Differing, Tree};
+use super::tree::Tree;
 use crate::clock;
 use crate::git::{self, Fetched, LocalWatch};
 use crate::model::{Actor, Change, CommitId, Event, EventKind, SourceName, SyncOutcome, Timestamp};
 use crate::plan::Decision;
+use crate::plan::following::Following;
 use crate::plan::sync::{SyncInput, plan_failed_sync, plan_sync};
 use crate::store::CommitRecord;
 
@@ -39,12 +40,7 @@ struct Follower {
     handle: Handle,
     task: Arc<Task>,
     tree: Tree,
-    /// What may differ from the snapshot: gathers what could not be written yet.
-    differing: Differing,
-    /// The head whose content is in the snapshot as far as it can be.
-    taken: Option<CommitId>,
-    /// The last attempt failed: the outcome has to be written anew.
-    failed: bool,
+    following: Following,
     watch: Option<LocalWatch>,
 }
 
@@ -69,9 +65,7 @@ pub(super) async fn run(handle: Handle, task: Arc<Task>, slots: Arc<Semaphore>) 
         handle,
         task,
         tree: Tree::new(allowed_host_paths),
-        differing: Differing::All,
-        taken: None,
-        failed: false,
+        following: Following::default(),
         watch: None,
     };
     let mut retry = RETRY;
@@ -155,7 +149,7 @@ impl Follower {
                 status.outcome = outcome.ok().flatten().unwrap_or(SyncOutcome::Never);
             }
             Attempt::Failed(outcome) => {
-                self.failed = true;
+                self.following.failed();
                 status.outcome = outcome;
             }
             Attempt::NotWritten(error) => {
@@ -195,9 +189,6 @@ impl Follower {
 
     /// Whether there is nothing to do about this head.
     fn is_taken(&self, head: &CommitId) -> bool {
-        if self.failed || self.taken.as_ref() != Some(head) {
-            return false;
-        }
         // Apps that another source declares too are refused; that one may have let go.
         let problems = self.tree.index.catalog().problems.len();
         let refused = self.handle.read(|s| {
@@ -205,7 +196,8 @@ impl Follower {
                 .get(self.name())
                 .map(|s| s.problems.len() > problems)
         });
-        !matches!(refused, Ok(Some(true)))
+        self.following
+            .is_taken(head, matches!(refused, Ok(Some(true))))
     }
 
     async fn read_tree(&mut self, head: &CommitId) -> Result<(), git::Error> {
@@ -224,11 +216,7 @@ impl Follower {
                     why: join.to_string(),
                 })?;
         self.tree = tree;
-        match (result?, &mut self.differing) {
-            (Differing::Only(new), Differing::Only(old)) => old.extend(new),
-            (Differing::All, _) => self.differing = Differing::All,
-            (Differing::Only(_), Differing::All) => {}
-        }
+        self.following.saw(result?);
         Ok(())
     }
 
@@ -236,17 +224,9 @@ impl Follower {
     async fn take_over(&mut self, fetched: &Fetched) -> Result<(), Error> {
         let name = self.name().clone();
         let catalog = self.tree.index.catalog();
-        let touched = match &self.differing {
-            // After a failure, and for what another source let go, all is compared.
-            Differing::Only(touched)
-                if !self.failed && self.taken.as_ref() != Some(&fetched.head) =>
-            {
-                Some(touched)
-            }
-            Differing::Only(_) | Differing::All => None,
-        };
+        let touched = self.following.touched(&fetched.head);
         let settings = &self.handle.0.options.settings;
-        let known = self.taken.is_some();
+        let known = self.following.began();
         self.handle
             .transact(
                 &format!("sync {name} {}", fetched.head.short()),
@@ -267,11 +247,7 @@ impl Follower {
                 },
             )
             .await?;
-        self.differing = Differing::Only(Default::default());
-        self.failed = false;
-        let first_time = self.taken.as_ref() != Some(&fetched.head);
-        self.taken = Some(fetched.head.clone());
-        if first_time {
+        if self.following.wrote(&fetched.head) {
             self.record(fetched).await;
         }
         Ok(())
@@ -303,7 +279,7 @@ impl Follower {
     /// Writes a failure when it is a new one.
     async fn fail(&mut self, seen: Option<CommitId>, error: &git::Error) -> Attempt {
         let outcome = outcome(error);
-        self.failed = true;
+        self.following.failed();
         let name = self.name().clone();
         let known = self.handle.read(|s| {
             let source = s.sources.get(&name)?;

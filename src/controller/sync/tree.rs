@@ -1,12 +1,12 @@
 //! A source's parsed tree, brought from one commit to another at the cost of
 //! what differs. Everything here blocks on local disk and runs off the async threads.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::git::{Entry, Error, Mirrors, Read, Reader};
 use crate::manifest::{self, ChangedFile, Content, Defaults, Index, Lookup, limits};
-use crate::model::{AppKey, CommitId, SourceSpec};
+use crate::model::{CommitId, SourceSpec};
+use crate::plan::following::Differing;
 
 pub(super) struct Tree {
     pub index: Index,
@@ -14,13 +14,6 @@ pub(super) struct Tree {
     allowed_host_paths: Arc<[String]>,
     /// The commit it was read from; `None`: nothing was read yet.
     at: Option<CommitId>,
-}
-
-/// Apps whose declaration may differ.
-#[derive(Debug, PartialEq)]
-pub(super) enum Differing {
-    All,
-    Only(BTreeSet<AppKey>),
 }
 
 impl Tree {

@@ -3,6 +3,7 @@
 
 pub(super) mod world;
 
+mod applying;
 mod failing;
 mod nodes;
 mod observing;

@@ -1,12 +1,12 @@
 //! Whom a list of changes concerns: who is planned again, who is told, and
-//! which nodes' desired sets may differ. Pure.
+//! which nodes' desired sets may differ.
 
 use std::collections::BTreeSet;
 
 use crate::model::{App, AppKey, Change, InstanceId, NodeName, Snapshot};
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Touched {
+pub struct Touched {
     /// To be planned again.
     pub apps: BTreeSet<AppKey>,
     /// Changed as hosts: the apps on them, and those that look for a place, are planned again.
@@ -19,7 +19,7 @@ pub(super) struct Touched {
 }
 
 /// `before`: the state that the changes are about to be applied to.
-pub(super) fn touched(before: &Snapshot, changes: &[Change]) -> Touched {
+pub fn touched(before: &Snapshot, changes: &[Change]) -> Touched {
     let mut touched = Touched::default();
     for change in changes {
         touched.apps.extend(change.app().cloned());
@@ -109,7 +109,7 @@ fn nodes(app: &App) -> impl Iterator<Item = &NodeName> {
 
 /// What the planner has not looked at since it changed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Marks {
+pub struct Marks {
     pub all: bool,
     pub apps: BTreeSet<AppKey>,
     pub nodes: BTreeSet<NodeName>,
