@@ -15,6 +15,7 @@ pub mod forge;
 pub mod id;
 pub mod instance;
 pub mod node;
+pub mod preview;
 pub mod problem;
 pub mod quantity;
 pub mod release;
@@ -37,6 +38,7 @@ pub use id::{
 };
 pub use instance::{Exit, FailureKind, Goal, Instance, InstancePhase, InstanceStatus, ProbeAnswer};
 pub use node::{ImageState, Liveness, Node, NodeFacts, Scheduling};
+pub use preview::{AppPreview, Downtime, Fit, Preview, PreviewAction, PreviewVerdict};
 pub use problem::Problem;
 pub use release::{Evidence, Rejection, Release, ReleaseState, Verdict};
 pub use rollout::{Order, Rollout, RolloutKind, RolloutPhase};

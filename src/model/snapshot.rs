@@ -64,6 +64,25 @@ impl Snapshot {
         self.preparing.get(node).into_iter().flatten()
     }
 
+    /// A copy with all nodes, what is taken on them, and the sources, but only these apps:
+    /// for looking ahead without copying a whole cluster.
+    pub fn excerpt<'a>(&self, apps: impl IntoIterator<Item = &'a AppKey>) -> Snapshot {
+        let mut copy = Snapshot {
+            generation: self.generation,
+            sources: self.sources.clone(),
+            nodes: self.nodes.clone(),
+            usage: self.usage.clone(),
+            preparing: self.preparing.clone(),
+            ..Snapshot::default()
+        };
+        for app in apps.into_iter().filter_map(|key| self.apps.get(key)) {
+            let of_source = copy.by_source.entry(app.source.clone()).or_default();
+            of_source.insert(app.key.clone());
+            copy.apps.insert(app.key.clone(), app.clone());
+        }
+        copy
+    }
+
     pub fn observe<'a>(&self, instance: &'a Instance) -> Observed<'a> {
         match (&instance.status, self.nodes.get(&instance.node)) {
             (Some(_), _) if instance.is_gone() => Observed::Absent,

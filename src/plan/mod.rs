@@ -24,6 +24,7 @@ pub mod lease;
 pub mod observe;
 pub mod operate;
 pub mod place;
+pub mod preview;
 pub mod reconcile;
 pub mod report;
 pub mod rollout;
