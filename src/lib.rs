@@ -29,6 +29,8 @@ pub mod config;
 #[cfg(feature = "full")]
 pub mod controller;
 #[cfg(feature = "full")]
+pub mod failpoint;
+#[cfg(feature = "full")]
 pub mod forge;
 #[cfg(feature = "full")]
 pub mod git;

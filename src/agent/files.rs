@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::failpoint::{self, Op};
+
 /// Marks the format; another one is not read.
 const MAGIC: &str = "evenkeel-1";
 
@@ -33,7 +35,11 @@ pub enum ReadError {
 
 /// Writes `body` so that after a crash the file holds it or what it held before, and it
 /// survives a loss of power once this returns.
-pub fn write(path: &Path, body: &[u8]) -> io::Result<()> {
+pub fn write(op: Op, path: &Path, body: &[u8]) -> io::Result<()> {
+    failpoint::around(op, || replace(path, body))
+}
+
+fn replace(path: &Path, body: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let temporary = path.with_extension("tmp");
     let mut file = OpenOptions::new()
@@ -47,7 +53,7 @@ pub fn write(path: &Path, body: &[u8]) -> io::Result<()> {
     writeln!(file, "{MAGIC} {}", hex::encode(Sha256::digest(body)))?;
     file.write_all(body)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    failpoint::around(Op::AgentFilePlace, || fs::rename(&temporary, path))?;
     File::open(folder)?.sync_all()
 }
 
@@ -96,7 +102,7 @@ pub fn keep_copy(path: &Path, copy: &Path) -> io::Result<()> {
         }
     }
     fs::set_permissions(&temporary, Permissions::from_mode(MODE))?;
-    fs::rename(&temporary, copy)
+    failpoint::around(Op::AgentLedgerKeep, || fs::rename(&temporary, copy))
 }
 
 /// Closes to others what an earlier version left open: the file and what a crash left
@@ -132,7 +138,7 @@ mod tests {
             fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
         };
         open(&path.with_extension("tmp"));
-        write(&path, b"one").unwrap();
+        write(Op::AgentLedgerWrite, &path, b"one").unwrap();
         assert_eq!(mode(&path), 0o600);
 
         open(&path);

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::failpoint::Op;
 use crate::model::{DesiredSet, NodeName};
 
 use super::admission::{Admission, Known, Refused, admit};
@@ -103,7 +104,7 @@ impl Ledger {
         if self.hold.is_none() {
             files::keep_copy(&self.path, &self.previous).map_err(failed)?;
         }
-        files::write(&self.path, &body).map_err(failed)?;
+        files::write(Op::AgentLedgerWrite, &self.path, &body).map_err(failed)?;
         self.set = Some(set);
         self.hold = None;
         Ok(Accepted::New)

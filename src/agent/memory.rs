@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::failpoint::Op;
 use crate::model::InstanceId;
 
 use super::files;
@@ -44,7 +45,7 @@ impl MemoryFile {
     }
 
     pub fn save(&self, all: &All) -> std::io::Result<()> {
-        files::write(&self.path, &serde_json::to_vec(all)?)
+        files::write(Op::AgentMemoryWrite, &self.path, &serde_json::to_vec(all)?)
     }
 }
 

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::clock;
+use crate::failpoint::{self, Op};
 use crate::model::NodeName;
 use crate::model::id::check_label;
 
@@ -251,7 +252,7 @@ impl DataDir {
                 .set_permissions(fs::Permissions::from_mode(mode))?;
             writeln!(file, "{text}")?;
             file.as_file().sync_all()?;
-            file.persist(&path).map_err(|e| e.error)?;
+            failpoint::around(Op::ConfigWrite, || file.persist(&path)).map_err(|e| e.error)?;
             Ok(())
         };
         write().map_err(failed(&path))

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::leadership::chain;
 use super::{Error, Handle, lock};
 use crate::clock;
+use crate::failpoint::{self, Op};
 use crate::forge::{self, Verdict};
 use crate::model::{ForgeSpec, SourceName};
 use crate::store::{self, Outgoing};
@@ -132,9 +133,8 @@ async fn attempt(handle: &Handle, client: &forge::Client, message: &Outgoing) ->
         };
     };
     let (commit, context) = (&message.commit, &message.context);
-    client
-        .post(&spec, commit, context, &message.status, clock::now())
-        .await
+    let post = client.post(&spec, commit, context, &message.status, clock::now());
+    failpoint::around_async(Op::ForgePost, post).await
 }
 
 async fn report(handle: &Handle, message: &Outgoing, verdict: Verdict) -> Result<(), Error> {

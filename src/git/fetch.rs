@@ -14,6 +14,7 @@ use super::attempt::Attempt;
 use super::location::Location;
 use super::transport;
 use super::{CommitInfo, Error, Fetched, Refusal, limits};
+use crate::failpoint::{self, Op};
 use crate::model::{CommitId, Timestamp};
 
 /// Our own name for the branch's last head. Hashed, because Git cannot hold
@@ -60,9 +61,10 @@ pub(super) fn fetch(attempt: &Arc<Attempt>, folder: &Path, branch: &str) -> Resu
         Some(_) | None => false,
     };
     if previous != Some(head) {
-        repository
-            .reference(&reference, head, true, "fetch")
-            .map_err(|e| local("cannot move the mirror's head", &e))?;
+        failpoint::around(Op::GitMoveHead, || {
+            repository.reference(&reference, head, true, "fetch")
+        })
+        .map_err(|e| local("cannot move the mirror's head", &e))?;
     }
     Ok(Fetched {
         head: CommitId(head.to_string()),
@@ -115,10 +117,11 @@ fn download(
         .remote_callbacks(callbacks(attempt))
         .download_tags(AutotagOption::None)
         .update_fetchhead(false);
-    connection
-        .remote()
-        .download(&[reference], Some(&mut options))
-        .map_err(|e| attempt.explain(&e))?;
+    failpoint::around(Op::GitDownload, || {
+        let remote = connection.remote();
+        remote.download(&[reference], Some(&mut options))
+    })
+    .map_err(|e| attempt.explain(&e))?;
     Ok(head)
 }
 
@@ -156,7 +159,8 @@ fn open_or_create(folder: &Path) -> Result<Repository, Error> {
         fs::remove_dir_all(folder).map_err(|e| failed(e.to_string()))?;
     }
     create_private(folder).map_err(|e| failed(e.to_string()))?;
-    Repository::init_bare(folder).map_err(|e| failed(e.message().to_owned()))
+    failpoint::around(Op::GitInitMirror, || Repository::init_bare(folder))
+        .map_err(|e| failed(e.message().to_owned()))
 }
 
 /// A folder that only its owner can enter.

@@ -17,6 +17,7 @@ use super::secret;
 use super::tidy;
 use super::tree::Reader;
 use super::{BlobId, Error, Fetched, Read, TreeEntryChange, limits};
+use crate::failpoint::{self, Op};
 use crate::model::{CommitId, SourceSpec};
 
 /// A folder of bare mirrors. Cheap to clone; clones share locks and connections.
@@ -194,7 +195,8 @@ impl Mirrors {
             let done = if kept.contains(&path) {
                 tidy::repack(&path, Instant::now() + limits::REPACK).map(|_| ())
             } else {
-                std::fs::remove_dir_all(&path).map_err(failed)
+                failpoint::around(Op::GitRemoveMirror, || std::fs::remove_dir_all(&path))
+                    .map_err(failed)
             };
             outcome = outcome.and(done);
         }

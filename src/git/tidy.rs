@@ -10,6 +10,7 @@ use git2::Repository;
 use tokio::time::Instant;
 
 use super::{Error, limits};
+use crate::failpoint::{self, Op};
 
 /// Packs everything that the mirror's heads reach into one pack when there are many;
 /// what nothing reaches is dropped. Says whether it did. Gives up at `deadline`,
@@ -38,7 +39,7 @@ pub(super) fn repack(mirror: &Path, deadline: Instant) -> Result<bool, Error> {
     packer
         .foreach(|bytes| in_time() && writer.write_all(bytes).is_ok())
         .map_err(git)?;
-    writer.commit().map_err(git)?;
+    failpoint::around(Op::GitRepack, || writer.commit()).map_err(git)?;
     drop(writer);
 
     let after = packs(&folder).map_err(disk)?;
@@ -47,11 +48,15 @@ pub(super) fn repack(mirror: &Path, deadline: Instant) -> Result<bool, Error> {
         return Ok(false);
     }
     for old in before {
-        // The index first: without it, a pack is not looked at.
-        fs::remove_file(old.with_extension("idx")).map_err(disk)?;
-        fs::remove_file(&old).map_err(disk)?;
+        failpoint::around(Op::GitDropPack, || drop_pack(&old)).map_err(disk)?;
     }
     Ok(true)
+}
+
+fn drop_pack(pack: &Path) -> io::Result<()> {
+    // The index first: without it, a pack is not looked at.
+    fs::remove_file(pack.with_extension("idx"))?;
+    fs::remove_file(pack)
 }
 
 fn packs(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {

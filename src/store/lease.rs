@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::session::within;
 use super::{Epoch, Error, Store};
+use crate::failpoint::Op;
 
 /// A leadership as the database knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Store {
         address: &str,
         ttl: Duration,
     ) -> Result<Option<Lease>, Error> {
-        self.read("acquire lease", async |conn| {
+        self.write(Op::StoreLeaseAcquire, "acquire lease", async |conn| {
             let row: Option<Row> = sqlx::query_as(
                 "UPDATE lease SET holder = $1, address = $2, epoch = epoch + 1,
                      expires_at = clock_timestamp() + make_interval(secs => $3)
@@ -74,7 +75,7 @@ impl Store {
     /// An expired lease that nobody took is still ours: no other epoch has begun.
     pub async fn renew_lease(&self, epoch: Epoch, ttl: Duration) -> Result<Lease, Error> {
         let renewed = self
-            .read("renew lease", async |conn| {
+            .write(Op::StoreLeaseRenew, "renew lease", async |conn| {
                 let row: Option<Row> = sqlx::query_as(
                     "UPDATE lease SET expires_at = clock_timestamp() + make_interval(secs => $2)
                      WHERE epoch = $1 AND holder IS NOT NULL
@@ -97,7 +98,7 @@ impl Store {
     /// Gives it up, so that another can lead at once. `StaleEpoch`: it was lost already.
     pub async fn release_lease(&self, epoch: Epoch) -> Result<(), Error> {
         let released = self
-            .read("release lease", async |conn| {
+            .write(Op::StoreLeaseRelease, "release lease", async |conn| {
                 let done = sqlx::query(
                     "UPDATE lease SET holder = NULL, address = '', expires_at = '-infinity'
                      WHERE epoch = $1 AND holder IS NOT NULL",
@@ -118,7 +119,7 @@ impl Store {
     /// every earlier one. `StaleEpoch`: it was lost already.
     pub async fn outrun_epoch(&self, held: Epoch, seen: Epoch) -> Result<(), Error> {
         let moved = self
-            .read("outrun epoch", async |conn| {
+            .write(Op::StoreLeaseOutrun, "outrun epoch", async |conn| {
                 let done = sqlx::query(
                     "UPDATE lease SET holder = NULL, address = '', expires_at = '-infinity',
                          epoch = greatest(epoch, $2)

@@ -49,6 +49,7 @@ pub use outbox::Outgoing;
 pub use read::MAX_PAGE;
 pub use retention::{Collected, Retention};
 
+use crate::failpoint::{self, Op};
 use crate::model::{Epoch, Event, Generation};
 
 /// How to reach the database, and how long to wait for it.
@@ -173,7 +174,7 @@ impl Store {
     /// once; refuses a database that a later version has migrated.
     pub async fn migrate(&self) -> Result<(), Error> {
         let mut session = self.session("migrate").await?;
-        let result = session::within("migrate", MIGRATION_TIMEOUT, async {
+        let work = session::within("migrate", MIGRATION_TIMEOUT, async {
             let conn = session.conn()?;
             let run = async {
                 sqlx::raw_sql("SET statement_timeout = '10min'; SET lock_timeout = '1min'")
@@ -183,8 +184,8 @@ impl Store {
                 MIGRATIONS.run_direct(None, &mut *conn, false).await
             };
             run.await.map_err(migration_error)
-        })
-        .await;
+        });
+        let result = failpoint::around_async(Op::StoreMigrate, work).await;
         // Its settings are not for others.
         session.distrust();
         session.finish(result)

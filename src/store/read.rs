@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 
 use super::session::{Session, within};
 use super::{Error, Store, releases, rollouts};
+use crate::failpoint::{self, Op};
 use crate::model::{AppKey, Release, Rollout};
 
 /// Most rows that one list call returns.
@@ -34,6 +35,16 @@ impl Store {
             Err(e) => Err(e),
         };
         session.finish(result)
+    }
+
+    /// One statement that changes what is not the cluster's state.
+    pub(super) async fn write<T>(
+        &self,
+        op: Op,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, Error> {
+        failpoint::around_async(op, self.read(operation, work)).await
     }
 
     pub(super) async fn session(&self, operation: &'static str) -> Result<Session, Error> {

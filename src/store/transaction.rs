@@ -5,6 +5,7 @@ use sqlx::{Connection, PgConnection};
 
 use super::session::{Session, within};
 use super::{Epoch, Error, Store, lease};
+use crate::failpoint::{self, Op};
 
 impl Store {
     /// Runs `work` in a transaction that only the leader of `epoch` can commit.
@@ -69,7 +70,8 @@ impl Store {
             }
         };
         // The server itself gives up first, so its word arrives before our deadline.
-        match tokio::time::timeout(limit + std::time::Duration::from_secs(5), tx.commit()).await {
+        let commit = failpoint::around_async(crash_point(operation), tx.commit());
+        match tokio::time::timeout(limit + std::time::Duration::from_secs(5), commit).await {
             Ok(Ok(())) => Ok(value),
             Ok(Err(error)) => Err(commit_error(operation, error)),
             Err(_) => Err(Error::OutcomeUnknown {
@@ -77,6 +79,18 @@ impl Store {
                 source: None,
             }),
         }
+    }
+}
+
+/// Of a fenced write. `tests/architecture.rs` holds the labels in use to those named here.
+fn crash_point(operation: &str) -> Op {
+    match operation {
+        "claim outbox" => Op::StoreOutboxClaim,
+        "outbox sent" => Op::StoreOutboxSent,
+        "outbox failed" => Op::StoreOutboxFailed,
+        "record commits" => Op::StoreRecordCommits,
+        history if history.starts_with("collect: ") => Op::StoreCollect,
+        _commit => Op::StoreCommit,
     }
 }
 

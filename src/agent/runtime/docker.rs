@@ -46,6 +46,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::{Error, ExecResult, Found, FoundState, Hint, Image, LogQuery, Runtime};
 use crate::clock;
+use crate::failpoint::{self, Op};
 use crate::model::spec::{Limits, PullPolicy};
 use crate::model::{DesiredInstance, FailureKind, InstanceId, NodeName};
 use engine::{CALL_DEADLINE, Engine};
@@ -218,6 +219,20 @@ impl Inner {
         Ok(None)
     }
 
+    /// Like [`Inner::on_container`], for what changes it.
+    async fn change_container<T, F>(
+        &self,
+        what: Op,
+        id: InstanceId,
+        deadline: Duration,
+        op: impl Fn(bollard::Docker, String) -> F,
+    ) -> Result<Option<T>, CallError>
+    where
+        F: Future<Output = Result<T, bollard::errors::Error>>,
+    {
+        failpoint::around_async(what, self.on_container(id, deadline, op)).await
+    }
+
     async fn inspect_container(
         &self,
         container: &str,
@@ -375,7 +390,7 @@ impl Inner {
             let body = body.clone();
             let result = self
                 .engine
-                .call(CALL_DEADLINE, |docker| async move {
+                .change(Op::DockerCreate, CALL_DEADLINE, |docker| async move {
                     docker.create_container(Some(options), body).await
                 })
                 .await;
@@ -441,7 +456,7 @@ impl Inner {
         let archive = files::archive(files)?;
         let options = UploadToContainerOptionsBuilder::default().path("/").build();
         self.engine
-            .call(CALL_DEADLINE, |docker| async move {
+            .change(Op::DockerUpload, CALL_DEADLINE, |docker| async move {
                 let body = bollard::body_full(archive.into());
                 docker
                     .upload_to_container(container, Some(options), body)
@@ -459,9 +474,12 @@ impl Inner {
             return self.discard_half_created(id, &known.container).await;
         }
         let started = self
-            .on_container(id, CALL_DEADLINE, |docker, container| async move {
-                docker.start_container(&container, None).await
-            })
+            .change_container(
+                Op::DockerStart,
+                id,
+                CALL_DEADLINE,
+                |docker, container| async move { docker.start_container(&container, None).await },
+            )
             .await
             .map_err(|error| error::of_start(&error))?;
         self.memory.started(id);
@@ -484,10 +502,15 @@ impl Inner {
         let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
         let seconds = i32::try_from(seconds).unwrap_or(i32::MAX);
         self.memory.asked_to_stop(id);
-        self.on_container(id, grace + STOP_MARGIN, |docker, container| {
-            let options = StopContainerOptionsBuilder::default().t(seconds).build();
-            async move { docker.stop_container(&container, Some(options)).await }
-        })
+        self.change_container(
+            Op::DockerStop,
+            id,
+            grace + STOP_MARGIN,
+            |docker, container| {
+                let options = StopContainerOptionsBuilder::default().t(seconds).build();
+                async move { docker.stop_container(&container, Some(options)).await }
+            },
+        )
         .await
         .map_err(|error| error::of_call(&error))?;
         Ok(())
@@ -497,7 +520,7 @@ impl Inner {
         let deadline = tokio::time::Instant::now() + REMOVAL_DEADLINE;
         loop {
             let result = self
-                .on_container(id, CALL_DEADLINE, |docker, container| {
+                .change_container(Op::DockerRemove, id, CALL_DEADLINE, |docker, container| {
                     // `v` takes anonymous volumes along and leaves named ones.
                     let options = RemoveContainerOptionsBuilder::default()
                         .force(true)
@@ -527,7 +550,7 @@ impl Inner {
             .await
             .map_err(|e| error::of_call(&e))?
             .cpus;
-        self.on_container(id, CALL_DEADLINE, |docker, container| {
+        self.change_container(Op::DockerUpdate, id, CALL_DEADLINE, |docker, container| {
             let change = create::update(limits, cpus);
             async move { docker.update_container(&container, change).await }
         })

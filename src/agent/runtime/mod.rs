@@ -5,6 +5,7 @@
 //! A runtime owns the instances that carry its cluster's name and never
 //! touches anything else.
 
+pub mod crash_points;
 pub mod docker;
 pub mod fake;
 pub mod process;

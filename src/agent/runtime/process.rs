@@ -47,6 +47,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Error, ExecResult, Found, FoundState, Hint, Image, LogQuery, Runtime};
+use crate::failpoint::{self, Op};
 use crate::model::instance::FailureKind;
 use crate::model::spec::{Limits, PullPolicy};
 use crate::model::{DesiredInstance, InstanceId};
@@ -350,7 +351,7 @@ impl Inner {
         new.set_limits(&instance.run.limits).map_err(failed)?;
         layout::write_json(&new.dir.join("launch.json"), &launch).map_err(failed)?;
         remove_all(&dir.dir).map_err(failed)?;
-        fs::rename(&making, &dir.dir).map_err(failed)
+        failpoint::around(Op::ProcessPlace, || fs::rename(&making, &dir.dir)).map_err(failed)
     }
 
     /// What must hold before a supervisor is started: `false`: it runs already.
@@ -468,11 +469,11 @@ impl Inner {
         }
         let trash = self.state.root().join(format!(".old-{id}"));
         remove_all(&trash).map_err(failed)?;
-        fs::rename(&dir.dir, &trash).map_err(failed)?;
+        failpoint::around(Op::ProcessMoveAway, || fs::rename(&dir.dir, &trash)).map_err(failed)?;
         let _ = fs::remove_file(&dir.live);
         drop(place);
         self.forget_ports(id);
-        remove_all(&trash).map_err(failed)
+        failpoint::around(Op::ProcessDelete, || remove_all(&trash)).map_err(failed)
     }
 
     fn forget_ports(&self, id: InstanceId) {
@@ -575,11 +576,17 @@ impl Runtime for Process {
         if !self.blocking(move |inner| inner.prepare_start(id)).await? {
             return Ok(());
         }
-        let output = self.shim_command("start", id).kill_on_drop(true).output();
-        let output = timeout(START_DEADLINE, output)
+        let cannot_run =
+            |error: io::Error| start_failed(format!("cannot run its supervisor: {error}"));
+        let mut shim = self.shim_command("start", id);
+        shim.stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let shim = failpoint::around(Op::ProcessLaunch, || shim.spawn()).map_err(cannot_run)?;
+        let output = timeout(START_DEADLINE, shim.wait_with_output())
             .await
             .map_err(|_| start_failed("its supervisor did not answer in time"))?
-            .map_err(|error| start_failed(format!("cannot run its supervisor: {error}")))?;
+            .map_err(cannot_run)?;
         let said = String::from_utf8_lossy(&output.stdout);
         match serde_json::from_str::<Answer>(said.trim()) {
             Ok(Answer::Started) => {
@@ -600,9 +607,8 @@ impl Runtime for Process {
         if !self.is_running(id).await? {
             return Ok(());
         }
-        let asked = self
-            .blocking(move |inner| inner.ask_to_stop(id, grace))
-            .await?;
+        let ask = self.blocking(move |inner| inner.ask_to_stop(id, grace));
+        let asked = failpoint::around_async(Op::ProcessAskToStop, ask).await?;
         let patience = if asked { grace } else { Duration::ZERO };
         let deadline = Instant::now() + patience.min(Duration::from_secs(86_400)) + STOP_SLACK;
         if self.ended_by(id, deadline).await? {
@@ -623,8 +629,8 @@ impl Runtime for Process {
     }
 
     async fn set_limits(&self, id: InstanceId, limits: Limits) -> Result<(), Error> {
-        self.blocking(move |inner| inner.set_limits(id, limits))
-            .await
+        let set = self.blocking(move |inner| inner.set_limits(id, limits));
+        failpoint::around_async(Op::ProcessSetLimits, set).await
     }
 
     async fn exec(

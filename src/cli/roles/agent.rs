@@ -10,11 +10,13 @@ use super::stop::{Parts, Signals};
 use super::{AgentArgs, logging, runtimes};
 use crate::agent::Agent;
 use crate::config::DataDir;
+use crate::failpoint;
 
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 pub async fn run_agent(args: AgentArgs) -> anyhow::Result<()> {
     logging::start(&args.log);
+    failpoint::arm_from_env()?;
     let mut signals = Signals::catch()?;
     let dir = DataDir::open(args.data_dir.as_deref())?;
     let _lock = dir.lock("agent")?;

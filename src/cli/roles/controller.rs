@@ -11,6 +11,7 @@ use super::stop::{Parts, Signals};
 use super::{ControllerArgs, logging};
 use crate::config::{DataDir, source_from_flag};
 use crate::controller::{self, Handle, Options};
+use crate::failpoint;
 use crate::git::Mirrors;
 use crate::http;
 use crate::model::SourceSpec;
@@ -37,6 +38,7 @@ pub struct Setup<'a> {
 
 pub async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
     logging::start(&args.log);
+    failpoint::arm_from_env()?;
     let mut signals = Signals::catch()?;
     let dir = DataDir::open(args.data_dir.as_deref())?;
     let _lock = dir.lock("controller")?;

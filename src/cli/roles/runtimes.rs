@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use super::{NodeArgs, RuntimeChoice};
 use crate::agent::AgentConfig;
 use crate::agent::runtime::Runtime;
+use crate::agent::runtime::crash_points::CrashPoints;
 use crate::agent::runtime::docker::{Docker, DockerConfig};
 use crate::agent::runtime::process::{Process, ProcessConfig};
 use crate::config::{DataDir, node_name};
@@ -32,7 +33,7 @@ pub fn open(
     };
     if wanted {
         let node = node(args)?;
-        runtimes.push(Arc::new(Docker::new(DockerConfig {
+        runtimes.push(CrashPoints::around(Docker::new(DockerConfig {
             socket: socket.clone(),
             cluster: cluster.to_owned(),
             former_nodes: folder.former_nodes(&node)?,
@@ -46,7 +47,7 @@ pub fn open(
         shim: std::env::current_exe().context("cannot find this program's own file")?,
     })
     .context("processes cannot be run here")?;
-    runtimes.push(Arc::new(process));
+    runtimes.push(CrashPoints::around(process));
     tracing::info!(
         runtimes = runtimes
             .iter()

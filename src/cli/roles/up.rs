@@ -12,6 +12,7 @@ use super::stop::{Parts, Signals};
 use super::{UpArgs, logging, runtimes};
 use crate::agent::Agent;
 use crate::config::{DataDir, source_from_flag};
+use crate::failpoint;
 use crate::model::SourceSpec;
 use crate::store::private_postgres::{self, PrivatePostgres};
 
@@ -29,6 +30,7 @@ struct Plan {
 
 pub async fn run_up(args: UpArgs) -> anyhow::Result<()> {
     logging::start(&args.log);
+    failpoint::arm_from_env()?;
     let mut signals = Signals::catch()?;
     let dir = DataDir::open(args.data_dir.as_deref())?;
     let _locks = (dir.lock("controller")?, dir.lock("agent")?);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use git2::{ErrorCode, Oid, Repository};
 
 use super::{Attempt, Error};
+use crate::failpoint::{self, Op};
 
 /// The head of `branch` at `path`, with everything the mirror lacks of it.
 pub(in crate::git) fn fetch(
@@ -40,7 +41,7 @@ pub(in crate::git) fn fetch(
     if Some(head) == previous || mirror.find_commit(head).is_ok() {
         return Ok(head);
     }
-    copy(attempt, &remote, mirror, head).map_err(broken)?;
+    failpoint::around(Op::GitDownload, || copy(attempt, &remote, mirror, head)).map_err(broken)?;
     Ok(head)
 }
 

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::programs::{self, Programs};
 use super::{Durability, Error, Options, SUPERUSER};
+use crate::failpoint::{self, Op};
 
 const INITDB_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -197,14 +198,16 @@ fn make_data(
     if let Some(user) = user {
         user.apply(&mut command);
     }
-    let output = programs::run(command, INITDB_DEADLINE).map_err(Error::io("initdb"))?;
+    let run = || programs::run(command, INITDB_DEADLINE);
+    let output = failpoint::around(Op::PostgresInitdb, run).map_err(Error::io("initdb"))?;
     if !output.status.success() {
         return Err(Error::Program {
             what: "initdb".to_owned(),
             output: output.text,
         });
     }
-    fs::rename(&new, data).map_err(Error::io(format!("renaming {}", new.display())))?;
+    failpoint::around(Op::PostgresPlace, || fs::rename(&new, data))
+        .map_err(Error::io(format!("renaming {}", new.display())))?;
     if durability == Durability::Full {
         File::open(dir)
             .and_then(|d| d.sync_all())

@@ -32,6 +32,8 @@ use sqlx::postgres::PgConnectOptions;
 use self::log::Log;
 use self::supervisor::{Signal, Supervisor};
 
+use crate::failpoint::{self, Op};
+
 const DATABASE: &str = "evenkeel";
 const SUPERUSER: &str = "evenkeel";
 
@@ -236,8 +238,8 @@ async fn ensure_database(url: &str) -> Result<(), super::Error> {
                 .await
                 .map_err(sql)?;
         if !exists {
-            sqlx::query("CREATE DATABASE evenkeel")
-                .execute(&mut conn)
+            let make = sqlx::query("CREATE DATABASE evenkeel").execute(&mut conn);
+            failpoint::around_async(Op::PostgresCreateDatabase, make)
                 .await
                 .map_err(sql)?;
         }

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::layout::Layout;
 use super::log::Log;
 use super::{Durability, Error, Options, orphans, programs};
+use crate::failpoint::{self, Op};
 
 /// How often the server is looked at when nothing is heard of it.
 const LOOK: Duration = Duration::from_millis(500);
@@ -200,7 +201,8 @@ impl Supervisor {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         die_with_parent(&mut command);
-        let mut child = command.spawn().map_err(Error::io("starting postgres"))?;
+        let mut child = failpoint::around(Op::PostgresSpawn, || command.spawn())
+            .map_err(Error::io("starting postgres"))?;
         if let Some(stderr) = child.stderr.take() {
             let (log, control) = (self.log.clone(), self.control.clone());
             // Ends with the last process of the server.

@@ -16,6 +16,7 @@ use bollard::{API_DEFAULT_VERSION, ClientVersion};
 
 use super::error::CallError;
 use crate::clock;
+use crate::failpoint::{self, Op};
 use crate::model::Timestamp;
 
 /// The oldest API that has all we use (Docker 20.10).
@@ -79,6 +80,19 @@ impl Engine {
         let client = self.client().await?;
         let docker = client.docker.with_timeout(deadline);
         self.observed(within(deadline, what(docker)).await)
+    }
+
+    /// Like [`Engine::call`], for what changes something.
+    pub(super) async fn change<T, F>(
+        &self,
+        op: Op,
+        deadline: Duration,
+        what: impl FnOnce(bollard::Docker) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, bollard::errors::Error>>,
+    {
+        failpoint::around_async(op, self.call(deadline, what)).await
     }
 
     /// For calls that stream: the caller reports how it went with [`Engine::observed`].

@@ -10,6 +10,7 @@ use super::Inner;
 use super::engine::CALL_DEADLINE;
 use super::error::{self, CallError};
 use crate::agent::runtime::{Error, Image};
+use crate::failpoint::{self, Op};
 use crate::model::FailureKind;
 use crate::model::spec::PullPolicy;
 
@@ -106,7 +107,7 @@ impl Inner {
                 format!("image {image} is not on this node, and imagePullPolicy is never"),
             )),
             PullPolicy::Always | PullPolicy::Missing => {
-                self.pull(image, &reference).await?;
+                failpoint::around_async(Op::DockerPull, self.pull(image, &reference)).await?;
                 let local = self.local_image(image).await?.ok_or_else(|| {
                     Error::new(
                         FailureKind::PullFailed,
