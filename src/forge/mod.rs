@@ -3,10 +3,12 @@
 //! Owns the requests ([`request()`]), the meaning of answers ([`answer::judge`]), the
 //! token's file, and the one HTTP client for it. The token goes to the host of the source's
 //! `apiUrl` and nowhere else: redirects are never followed. Deliberately absent: what is
-//! said (`plan::statuses`), retries and their pace (`controller::notify`).
+//! said (`plan::statuses`), retries and their pace (`controller::notify`). [`hook`] is the
+//! other direction: what forges tell us.
 
 mod answer;
 mod client;
+pub mod hook;
 mod request;
 mod token;
 
