@@ -22,7 +22,9 @@ mod pg;
 
 mod bare_fetch;
 mod containers;
+mod cpu;
 mod one_change;
+mod planner;
 mod product;
 mod rollout;
 mod samples;
@@ -50,6 +52,10 @@ const GROUPS: &[Group] = &[
         measure: || Box::pin(one_change::measure()),
     },
     Group {
+        name: "planner",
+        measure: || Box::pin(planner::measure()),
+    },
+    Group {
         name: "sync",
         measure: || Box::pin(sync::measure()),
     },
@@ -73,6 +79,7 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
+    let machine = table::machine();
     let mut figures = Vec::new();
     for group in GROUPS {
         if !only.is_empty() && !only.iter().any(|word| group.name.contains(word.as_str())) {
@@ -86,5 +93,5 @@ fn main() {
         }
     }
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
-    table::print(&figures);
+    table::print(&figures, &machine);
 }

@@ -37,18 +37,29 @@ pub fn run_forward(
     release: &Arc<Release>,
     seed: u64,
 ) -> Forward {
+    overlay.try_out(input.snapshot, |trial| {
+        run_on(input, app, trial, release, seed)
+    })
+}
+
+fn run_on(
+    input: &PlanInput<'_>,
+    app: &App,
+    overlay: &mut Overlay,
+    release: &Arc<Release>,
+    seed: u64,
+) -> Forward {
     let mut copy = app.clone();
     copy.rollout = None;
     copy.releases.insert(release.id, Arc::clone(release));
     copy.target = Some(release.id);
-    let mut overlay = overlay.fork();
     let mut ids = IdSource::new(seed);
     let mut nodes = BTreeSet::new();
     // Each round moves at least one instance by one step, and each takes two.
     let rounds = 4 * (copy.instances.len() + release.spec.replicas as usize) + 8;
     for _ in 0..rounds {
-        settle(input, &mut copy, &mut overlay);
-        let mut work = Work::new(input, &copy, &mut overlay, &mut ids);
+        settle(input, &mut copy, overlay);
+        let mut work = Work::new(input, &copy, overlay, &mut ids);
         if is_complete(&work, release) {
             return Forward {
                 fits: true,
@@ -69,7 +80,7 @@ pub fn run_forward(
         if changes.is_empty() {
             return Forward {
                 fits: false,
-                served: healthy_slots(&Work::new(input, &copy, &mut overlay, &mut ids), release),
+                served: healthy_slots(&Work::new(input, &copy, overlay, &mut ids), release),
                 nodes,
                 funnel: report.funnel,
                 waits_for,

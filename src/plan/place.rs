@@ -4,90 +4,32 @@
 //! Hard rules (liveness, runtime, constraints, room, ports, volumes) are never
 //! traded against the score. A score is a struct whose field order is the
 //! priority.
+//!
+//! Two ways lead to the same node. [`scan`] looks at every node and is the rule's
+//! own wording; the funnel comes from it. [`search`] answers by an index that it
+//! keeps while a plan is made, at the cost of the logarithm of the nodes; a test
+//! holds it to the scan.
+
+pub mod overlay;
+mod search;
+pub mod siblings;
+mod tournament;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use overlay::Overlay;
+pub use siblings::Siblings;
+
 use super::IdSource;
 use super::constraint::Compiled;
 use crate::model::node::{RUNTIME_DOCKER, RUNTIME_PROCESS, RUNTIME_UNKNOWN};
 use crate::model::quantity::{Resources, format_cpu, format_memory};
-use crate::model::snapshot::Usage;
 use crate::model::spec::{PlacementStrategy, Task};
-use crate::model::{
-    App, AppKey, AppSpec, Instance, InstanceId, Liveness, Node, NodeName, Scheduling, Snapshot,
-    WorkloadDigest,
-};
-
-/// What the plan under way takes of the nodes and gives back, over the snapshot's usage.
-#[derive(Debug, Default)]
-pub struct Overlay {
-    nodes: BTreeMap<NodeName, Usage>,
-    /// Suppose an empty, fully reachable cluster: can it ever fit?
-    ideal: bool,
-}
-
-impl Overlay {
-    /// Only what `app` itself holds, all nodes up and open.
-    pub fn ideal(app: &App) -> Overlay {
-        let mut overlay = Overlay {
-            nodes: BTreeMap::new(),
-            ideal: true,
-        };
-        for instance in app.instances.values() {
-            overlay
-                .nodes
-                .entry(instance.node.clone())
-                .or_default()
-                .take(instance);
-        }
-        overlay
-    }
-
-    /// A copy to try things on.
-    pub fn fork(&self) -> Overlay {
-        Overlay {
-            nodes: self.nodes.clone(),
-            ideal: self.ideal,
-        }
-    }
-
-    pub fn is_ideal(&self) -> bool {
-        self.ideal
-    }
-
-    pub fn usage<'a>(&'a self, snapshot: &'a Snapshot, node: &NodeName) -> Option<&'a Usage> {
-        self.nodes.get(node).or_else(|| {
-            if self.ideal {
-                None
-            } else {
-                snapshot.usage(node)
-            }
-        })
-    }
-
-    fn usage_mut(&mut self, snapshot: &Snapshot, node: &NodeName) -> &mut Usage {
-        if !self.nodes.contains_key(node) {
-            let base = if self.ideal {
-                Usage::default()
-            } else {
-                snapshot.usage(node).cloned().unwrap_or_default()
-            };
-            self.nodes.insert(node.clone(), base);
-        }
-        self.nodes.entry(node.clone()).or_default()
-    }
-
-    pub fn take(&mut self, snapshot: &Snapshot, instance: &Instance) {
-        self.usage_mut(snapshot, &instance.node).take(instance);
-    }
-
-    pub fn release(&mut self, snapshot: &Snapshot, instance: &Instance) {
-        self.usage_mut(snapshot, &instance.node).release(instance);
-    }
-}
+use crate::model::{AppKey, AppSpec, InstanceId, Liveness, Node, NodeName, Scheduling, Snapshot};
+use overlay::Held;
 
 /// Why no node was chosen. Each node counts at the first rule it fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,9 +56,10 @@ impl fmt::Display for Funnel {
 
 /// One instance looking for a node.
 pub struct Request<'a> {
-    pub app: &'a App,
+    pub app: &'a AppKey,
     pub spec: &'a AppSpec,
-    pub workload: &'a WorkloadDigest,
+    /// Where the app's other instances are, seen from the workload to be placed.
+    pub siblings: &'a Siblings,
     /// The node that holds the volumes of its slot.
     pub home: Option<&'a NodeName>,
 }
@@ -142,6 +85,24 @@ pub fn place(
     request: &Request<'_>,
     ids: &mut IdSource,
 ) -> Result<NodeName, Funnel> {
+    let indexed = match request.spec.placement.strategy {
+        PlacementStrategy::Spread | PlacementStrategy::Binpack => request.home.is_none(),
+        // Draws for every node.
+        PlacementStrategy::Random => false,
+    };
+    if indexed && let Some(node) = overlay.search(snapshot, request) {
+        return Ok(node);
+    }
+    scan(snapshot, overlay, request, ids)
+}
+
+/// The same by looking at every node.
+pub fn scan(
+    snapshot: &Snapshot,
+    overlay: &Overlay,
+    request: &Request<'_>,
+    ids: &mut IdSource,
+) -> Result<NodeName, Funnel> {
     let constraints: Vec<Compiled> = request
         .spec
         .placement
@@ -149,23 +110,22 @@ pub fn place(
         .iter()
         .map(Compiled::new)
         .collect();
-    let siblings = Siblings::of(request.app, request.workload);
     let mut funnel = FunnelBuilder::default();
     let mut best: Option<Score<'_>> = None;
     for node in snapshot.nodes.values() {
         funnel.considered += 1;
-        if let Err(why) = feasible(node, overlay, request, &constraints, &siblings, snapshot) {
+        if let Err(why) = feasible(node, overlay.is_ideal(), request, &constraints, snapshot) {
             funnel.exclude(why);
             continue;
         }
-        let usage = overlay.usage(snapshot, &node.name);
-        if let Err(why) = fits(node, usage, request) {
-            funnel.exclude(why);
-            continue;
-        }
-        let score = score(node, usage, request, &siblings, ids);
-        if best.as_ref().is_none_or(|b| score < *b) {
-            best = Some(score);
+        let scored = overlay.with_held(snapshot, &node.name, |held| {
+            fits(snapshot, node, held, request)?;
+            Ok(score(node, held, request, ids))
+        });
+        match scored {
+            Err(why) => funnel.exclude(why),
+            Ok(score) if best.as_ref().is_none_or(|b| score < *b) => best = Some(score),
+            Ok(_) => {}
         }
     }
     best.map(|b| b.name.clone())
@@ -223,112 +183,93 @@ impl FunnelBuilder {
     }
 }
 
-/// Instances of the app that may still exist, per node.
-struct Siblings<'a> {
-    all: BTreeMap<&'a NodeName, usize>,
-    /// Those that will stay beside the new one: spreading goes by them, or a
-    /// rollout would end as uneven as its old instances happened to stop.
-    staying: BTreeMap<&'a NodeName, usize>,
+/// Which runtime a task needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runtime {
+    Docker,
+    Process,
 }
 
-impl<'a> Siblings<'a> {
-    fn of(app: &'a App, workload: &WorkloadDigest) -> Siblings<'a> {
-        let mut all = BTreeMap::new();
-        let mut staying = BTreeMap::new();
-        for instance in app.instances.values().filter(|i| !i.is_gone()) {
-            *all.entry(&instance.node).or_default() += 1;
-            if instance.wants_run() && instance.workload == *workload {
-                *staying.entry(&instance.node).or_default() += 1;
-            }
+impl Runtime {
+    fn of(task: &Task) -> Runtime {
+        match task {
+            Task::Image { .. } => Runtime::Docker,
+            Task::Process { .. } => Runtime::Process,
         }
-        Siblings { all, staying }
-    }
-
-    fn staying_on(&self, node: &NodeName) -> usize {
-        self.staying.get(node).copied().unwrap_or(0)
-    }
-
-    fn on(&self, node: &NodeName) -> usize {
-        self.all.get(node).copied().unwrap_or(0)
-    }
-
-    /// How many sit on nodes whose attribute has the value.
-    fn sharing(&self, snapshot: &Snapshot, attribute: &str, value: &str) -> usize {
-        self.all
-            .iter()
-            .filter(|(name, _)| {
-                snapshot
-                    .nodes
-                    .get(**name)
-                    .and_then(|n| n.attribute(attribute))
-                    == Some(value)
-            })
-            .map(|(_, count)| count)
-            .sum()
     }
 }
 
-fn feasible(
-    node: &Node,
-    overlay: &Overlay,
-    request: &Request<'_>,
-    constraints: &[Compiled<'_>],
-    siblings: &Siblings<'_>,
-    snapshot: &Snapshot,
-) -> Result<(), Exclusion> {
-    let rule = |text: String| Err(Exclusion::Rule(text));
-    if !overlay.is_ideal() {
+/// Why the node takes nothing of that kind at present. `ideal`: suppose it is heard and open.
+fn closed(node: &Node, runtime: Runtime, ideal: bool) -> Option<&'static str> {
+    if !ideal {
         match node.liveness {
             Liveness::Ready => {}
-            Liveness::Suspect | Liveness::Lost => return rule("not heard of lately".to_owned()),
+            Liveness::Suspect | Liveness::Lost => return Some("not heard of lately"),
         }
         match node.scheduling {
             Scheduling::Active => {}
-            Scheduling::Cordoned => return rule("cordoned".to_owned()),
-            Scheduling::Draining => return rule("draining".to_owned()),
+            Scheduling::Cordoned => return Some("cordoned"),
+            Scheduling::Draining => return Some("draining"),
         }
     }
-    let (runtime, missing, silent) = match request.spec.workload.task {
-        Task::Image { .. } => (
+    let (attribute, missing, silent) = match runtime {
+        Runtime::Docker => (
             RUNTIME_DOCKER,
             "has no Docker Engine",
             "its Docker Engine has not answered yet",
         ),
-        Task::Process { .. } => (
+        Runtime::Process => (
             RUNTIME_PROCESS,
             "runs no plain processes",
             "its process runtime has not answered yet",
         ),
     };
-    match node.attribute(runtime) {
-        Some("true") => {}
-        Some(RUNTIME_UNKNOWN) if overlay.is_ideal() => {}
-        Some(RUNTIME_UNKNOWN) => return rule(silent.to_owned()),
-        Some(_) | None => return rule(missing.to_owned()),
+    match node.attribute(attribute) {
+        Some("true") => None,
+        Some(RUNTIME_UNKNOWN) if ideal => None,
+        Some(RUNTIME_UNKNOWN) => Some(silent),
+        Some(_) | None => Some(missing),
+    }
+}
+
+fn feasible(
+    node: &Node,
+    ideal: bool,
+    request: &Request<'_>,
+    constraints: &[Compiled<'_>],
+    snapshot: &Snapshot,
+) -> Result<(), Exclusion> {
+    let runtime = Runtime::of(&request.spec.workload.task);
+    if let Some(why) = closed(node, runtime, ideal) {
+        return Err(Exclusion::Rule(why.to_owned()));
     }
     if let Some(home) = request.home
         && node.name != *home
     {
-        return rule(format!("the volume's data is on node {home}"));
+        let why = format!("the volume's data is on node {home}");
+        return Err(Exclusion::Rule(why));
     }
     for constraint in constraints {
         let ok = match constraint.group() {
             None => constraint.matches(node),
-            Some((attribute, max)) => node
-                .attribute(attribute)
-                .is_some_and(|value| siblings.sharing(snapshot, attribute, value) < max as usize),
+            Some((attribute, max)) => node.attribute(attribute).is_some_and(|value| {
+                request.siblings.sharing(snapshot, attribute, value) < max as usize
+            }),
         };
         if !ok {
-            return rule(format!("constraint {constraint}"));
+            return Err(Exclusion::Rule(format!("constraint {constraint}")));
         }
     }
     Ok(())
 }
 
-fn fits(node: &Node, usage: Option<&Usage>, request: &Request<'_>) -> Result<(), Exclusion> {
-    let none = Usage::default();
-    let usage = usage.unwrap_or(&none);
-    let free = node.facts.capacity.minus(usage.requests);
+fn fits(
+    snapshot: &Snapshot,
+    node: &Node,
+    held: &Held,
+    request: &Request<'_>,
+) -> Result<(), Exclusion> {
+    let free = node.facts.capacity.minus(held.requests);
     let needs = request.spec.requests;
     if needs.cpu_millis > free.cpu_millis {
         return Err(Exclusion::Cpu {
@@ -341,17 +282,17 @@ fn fits(node: &Node, usage: Option<&Usage>, request: &Request<'_>) -> Result<(),
         });
     }
     for port in request.spec.workload.fixed_host_ports() {
-        if let Some(holder) = usage.host_ports.get(&port) {
+        if let Some(holder) = held.host_ports.get(&port) {
             return Err(Exclusion::Rule(format!(
                 "host port {} is held by {}",
                 port.0,
-                holder_name(usage, holder, &request.app.key)
+                holder_name(snapshot, node, held, holder, request.app)
             )));
         }
     }
     for volume in request.spec.workload.exclusive_volumes() {
-        let key = (request.app.key.clone(), volume.to_owned());
-        if usage.volumes.contains_key(&key) {
+        let key = (request.app.clone(), volume.to_owned());
+        if held.volumes.contains_key(&key) {
             return Err(Exclusion::Rule(format!(
                 "volume {volume} is held by another instance of it"
             )));
@@ -360,37 +301,42 @@ fn fits(node: &Node, usage: Option<&Usage>, request: &Request<'_>) -> Result<(),
     Ok(())
 }
 
-fn holder_name(usage: &Usage, holder: &InstanceId, own: &AppKey) -> String {
-    match usage.instances.get(holder) {
+fn holder_name(
+    snapshot: &Snapshot,
+    node: &Node,
+    held: &Held,
+    holder: &InstanceId,
+    own: &AppKey,
+) -> String {
+    let stored = || snapshot.usage(&node.name)?.instances.get(holder);
+    match held.holders.get(holder).or_else(stored) {
         Some(key) if key == own => "another instance of it".to_owned(),
         Some(key) => key.to_string(),
         None => "another instance".to_owned(),
     }
 }
 
-fn score<'a>(
-    node: &'a Node,
-    usage: Option<&Usage>,
-    request: &Request<'_>,
-    siblings: &Siblings<'_>,
-    ids: &mut IdSource,
-) -> Score<'a> {
-    let used = usage.map_or(Resources::default(), |u| u.requests);
-    let load = load(used.plus(request.spec.requests), node.facts.capacity);
-    let instances = usage.map_or(0, |u| u.instances.len());
+fn score<'a>(node: &'a Node, held: &Held, request: &Request<'_>, ids: &mut IdSource) -> Score<'a> {
+    let load = load(
+        held.requests.plus(request.spec.requests),
+        node.facts.capacity,
+    );
     match request.spec.placement.strategy {
-        PlacementStrategy::Spread => Score {
-            rank: siblings.staying_on(&node.name) as u64,
-            all: siblings.on(&node.name),
-            load,
-            instances,
-            name: &node.name,
-        },
+        PlacementStrategy::Spread => {
+            let (staying, all) = request.siblings.on(&node.name);
+            Score {
+                rank: u64::from(staying),
+                all: all as usize,
+                load,
+                instances: held.instances,
+                name: &node.name,
+            }
+        }
         PlacementStrategy::Binpack => Score {
             rank: 1000 - load.min(1000),
             all: 0,
             load: 0,
-            instances: usize::MAX - instances,
+            instances: usize::MAX - held.instances,
             name: &node.name,
         },
         PlacementStrategy::Random => Score {
@@ -420,9 +366,7 @@ pub fn can_grow(
     let Some(facts) = snapshot.nodes.get(node).map(|n| &n.facts) else {
         return false;
     };
-    let used = overlay
-        .usage(snapshot, node)
-        .map_or(Resources::default(), |u| u.requests);
+    let used = overlay.with_held(snapshot, node, |held| held.requests);
     let after = used.minus(old).plus(new);
     after.fits(facts.capacity)
         || (new.cpu_millis <= old.cpu_millis && new.memory_bytes <= old.memory_bytes)

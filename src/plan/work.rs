@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::place::{Funnel, Overlay, Request, place};
+use super::place::{Funnel, Overlay, Request, Siblings, place};
 use super::report::Waiting;
 use super::{AppReport, IdSource, Plan, PlanInput};
 use crate::model::snapshot::Observed;
@@ -23,6 +23,8 @@ pub struct Work<'a> {
     events: Vec<Event>,
     report: AppReport,
     wake_at: Option<Timestamp>,
+    /// Where the instances are, until something else than a placement changes that.
+    siblings: Option<Siblings>,
 }
 
 impl<'a> Work<'a> {
@@ -41,6 +43,7 @@ impl<'a> Work<'a> {
             events: Vec::new(),
             report: AppReport::default(),
             wake_at: None,
+            siblings: None,
         }
     }
 
@@ -51,6 +54,7 @@ impl<'a> Work<'a> {
         {
             // An instance that is not there is for who makes `news` to notice.
             let _ = self.app.apply(news);
+            self.siblings = None;
         }
     }
 
@@ -99,8 +103,15 @@ impl<'a> Work<'a> {
 
     pub fn emit(&mut self, change: Change) {
         match &change {
-            Change::AddInstance(instance) => self.overlay.take(self.input.snapshot, instance),
+            Change::AddInstance(instance) => {
+                self.overlay.take(self.input.snapshot, instance);
+                if let Some(siblings) = &mut self.siblings {
+                    siblings.add(instance);
+                }
+            }
+            Change::SetGoal { .. } | Change::Observe { .. } => self.siblings = None,
             Change::ForgetInstance { instance, .. } => {
+                self.siblings = None;
                 if let Some(old) = self.app.instances.get(instance) {
                     self.overlay.release(self.input.snapshot, old);
                 }
@@ -216,10 +227,14 @@ impl<'a> Work<'a> {
         } else {
             self.app.homes.get(&slot).cloned()
         };
+        let workload = &release.workload_digest;
+        let known = self.siblings.take().filter(|s| s.is_of(workload));
+        let siblings = known
+            .unwrap_or_else(|| Siblings::of(self.overlay.next_siblings(), &self.app, workload));
         let request = Request {
-            app: &self.app,
+            app: &self.app.key,
             spec,
-            workload: &release.workload_digest,
+            siblings: self.siblings.insert(siblings),
             home: home.as_ref(),
         };
         let node = place(self.input.snapshot, self.overlay, &request, self.ids)?;

@@ -8,6 +8,8 @@ mod failing;
 mod nodes;
 mod observing;
 mod placing;
+mod placing_exhaustive;
+mod placing_indexed;
 mod properties;
 mod rolling;
 mod statuses;
