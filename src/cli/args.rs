@@ -203,18 +203,45 @@ pub struct SourceAddArgs {
     /// File on the controller's host that holds the webhook's secret
     #[arg(long, value_name = "FILE")]
     pub webhook_secret_file: Option<String>,
-    /// Post commit statuses: github, gitlab or gitea (Forgejo too)
-    #[arg(long, value_name = "KIND", requires_all = ["forge_repository", "forge_token_file"])]
+    /// Post commit statuses: github, gitlab, gitea (Forgejo too), bitbucket (bitbucket.org) or bitbucketDataCenter
+    #[arg(
+        long,
+        value_name = "KIND",
+        requires = "forge_repository",
+        requires = "forge_credentials"
+    )]
     pub forge: Option<ForgeKind>,
-    /// Root of the forge's API, where it is not that of github.com or gitlab.com
+    /// Root of the forge's API, where it is not that of github.com, gitlab.com or bitbucket.org
     #[arg(long, value_name = "URL", requires = "forge")]
     pub forge_api: Option<String>,
     /// The repository's name there: owner/name, at GitLab the project's path or number
     #[arg(long, value_name = "REPOSITORY", requires = "forge")]
     pub forge_repository: Option<String>,
     /// File on the controller's host that holds a token that may write commit statuses
-    #[arg(long, value_name = "FILE", requires = "forge")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "forge",
+        group = "forge_credentials"
+    )]
     pub forge_token_file: Option<String>,
+    /// Bitbucket: whose API token or password it is, where it is not an access token
+    #[arg(long, value_name = "USER", requires = "forge_token_file")]
+    pub forge_username: Option<String>,
+    /// GitHub: App ID or client ID of the App to act as, in place of a token
+    #[arg(
+        long,
+        value_name = "ID",
+        requires = "forge_app_key_file",
+        group = "forge_credentials"
+    )]
+    pub forge_app_id: Option<String>,
+    /// GitHub: file on the controller's host that holds the App's private key
+    #[arg(long, value_name = "FILE", requires = "forge_app_id")]
+    pub forge_app_key_file: Option<String>,
+    /// GitHub: the App's installation [default: the one that the repository belongs to]
+    #[arg(long, value_name = "ID", requires = "forge_app_id")]
+    pub forge_app_installation: Option<u64>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -7,7 +7,7 @@ use crate::api::{SourceInput, SourceStatus};
 use crate::client::Client;
 use crate::clock;
 use crate::model::source::Credentials;
-use crate::model::{ForgeSpec, SourceName, SyncOutcome, Timestamp};
+use crate::model::{ForgeSpec, GitHubApp, SourceName, SyncOutcome, Timestamp};
 
 use super::args::{Global, SourceAddArgs, SourceCommand};
 use super::exit::{Code, Failure, Outcome};
@@ -123,9 +123,7 @@ fn input(global: &Global, args: SourceAddArgs) -> Result<SourceInput, Failure> {
         known_hosts_file: args.known_hosts_file,
     };
     input.webhook_secret_file = args.webhook_secret_file;
-    if let (Some(kind), Some(repository), Some(token_file)) =
-        (args.forge, args.forge_repository, args.forge_token_file)
-    {
+    if let (Some(kind), Some(repository)) = (args.forge, args.forge_repository) {
         let own = kind.default_api_url().map(str::to_owned);
         input.forge = Some(ForgeSpec {
             kind,
@@ -136,7 +134,16 @@ fn input(global: &Global, args: SourceAddArgs) -> Result<SourceInput, Failure> {
                 ))
             })?,
             repository,
-            token_file,
+            token_file: args.forge_token_file,
+            username: args.forge_username,
+            app: match (args.forge_app_id, args.forge_app_key_file) {
+                (Some(id), Some(private_key_file)) => Some(GitHubApp {
+                    id,
+                    private_key_file,
+                    installation_id: args.forge_app_installation,
+                }),
+                (Some(_) | None, Some(_) | None) => None,
+            },
         });
     }
     Ok(input)

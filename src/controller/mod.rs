@@ -71,6 +71,7 @@ struct Inner {
     /// Something was put into the outbox, or may be sent now.
     outbox: Notify,
     forge_troubles: Mutex<notify::Troubles>,
+    forge: crate::forge::Client,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -100,6 +101,7 @@ pub fn start(store: Store, mirrors: Mirrors, options: Options, stop: Cancellatio
         reports: Mutex::default(),
         outbox: Notify::new(),
         forge_troubles: Mutex::default(),
+        forge: crate::forge::Client::default(),
         tasks: TaskTracker::new(),
         stop,
     };

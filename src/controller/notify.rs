@@ -1,4 +1,5 @@
-//! Sends what the outbox holds: the statuses of commits, to their sources' forges.
+//! Sends what the outbox holds to the sources' forges: the statuses of commits, and comments
+//! of pull requests.
 //!
 //! Invariants: what is to be sent was written by the commit that caused it, and is sent by
 //! the leader only. One message of a source is on its way at a time, so that their order
@@ -10,19 +11,21 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::leadership::chain;
 use super::{Error, Handle, lock};
 use crate::clock;
 use crate::failpoint::{self, Op};
-use crate::forge::{self, Verdict};
-use crate::model::{ForgeSpec, SourceName};
-use crate::store::{self, Outgoing};
+use crate::forge::{self, Again, Failure, FailureKind};
+use crate::model::{ForgeSpec, OutboxEntry, PullComment, SourceName};
+use crate::store::{self, Message, Outgoing};
 
-/// A message whose sender was not heard of again is due anew; more than an attempt may take.
-const LOST_AFTER: Duration = Duration::from_secs(30);
+/// A message whose sender was not heard of again is due anew.
+const LOST_AFTER: Duration = Duration::from_secs(120);
+/// For one attempt: it may take several requests, each with a deadline of its own.
+const ATTEMPT: Duration = Duration::from_secs(90);
 /// First pause after a failure; doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -45,23 +48,36 @@ impl Handle {
         let reason = troubles.get(source)?;
         Some(format!("commit statuses: {reason}"))
     }
+
+    /// Puts into the outbox what no change of the cluster causes: statuses such as that of a
+    /// plan, and comments of pull requests by their number. What waits of the same commit and
+    /// context, or the same pull request, is replaced.
+    pub async fn tell_forge(
+        &self,
+        statuses: &[OutboxEntry],
+        comments: &[(SourceName, u64, PullComment)],
+    ) -> Result<(), Error> {
+        let epoch = self.0.image.leading()?.epoch;
+        let added = self.0.store.add_outbox(epoch, statuses, comments).await;
+        added.map_err(|e| Error::Unavailable(Box::new(e)))?;
+        self.0.outbox.notify_one();
+        Ok(())
+    }
+
+    /// For questions to forges; one for all, so that limits are heeded whoever asks.
+    pub fn forge(&self) -> &forge::Client {
+        &self.0.forge
+    }
 }
 
 /// Until the leadership ends.
 pub(super) async fn run(handle: Handle, term: CancellationToken) {
-    let client = match forge::Client::new() {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::error!(error = %chain(&error), "commit statuses cannot be sent");
-            return;
-        }
-    };
     lock(&handle.0.forge_troubles).clear();
     // Calls that are under way end with this future.
-    term.run_until_cancelled(send_all(&handle, &client)).await;
+    term.run_until_cancelled(send_all(&handle)).await;
 }
 
-async fn send_all(handle: &Handle, client: &forge::Client) {
+async fn send_all(handle: &Handle) {
     let mut calls = FuturesUnordered::new();
     let mut busy: Vec<SourceName> = Vec::new();
     loop {
@@ -69,7 +85,7 @@ async fn send_all(handle: &Handle, client: &forge::Client) {
             Ok((outgoing, pause)) => {
                 for message in outgoing {
                     busy.push(message.source.clone());
-                    calls.push(deliver(handle, client, message));
+                    calls.push(deliver(handle, message));
                 }
                 pause
             }
@@ -113,55 +129,90 @@ async fn claim(handle: &Handle, busy: &[SourceName]) -> Result<(Vec<Outgoing>, D
     Ok((claimed, pause))
 }
 
-async fn deliver(handle: &Handle, client: &forge::Client, message: Outgoing) -> SourceName {
-    let verdict = attempt(handle, client, &message).await;
+async fn deliver(handle: &Handle, message: Outgoing) -> SourceName {
+    let verdict = match timeout(ATTEMPT, attempt(handle, &message)).await {
+        Ok(verdict) => verdict,
+        Err(_) => Err(Failure::new(
+            FailureKind::Unreachable,
+            Again::Soon,
+            "the forge answers too slowly",
+        )),
+    };
     let source = message.source.clone();
     if let Err(error) = report(handle, &message, verdict).await {
-        tracing::debug!(%source, error = %chain(&error), "an attempt to send a commit status could not be written down");
+        tracing::debug!(%source, error = %chain(&error), "an attempt to tell a forge could not be written down");
     }
     source
 }
 
-async fn attempt(handle: &Handle, client: &forge::Client, message: &Outgoing) -> Verdict {
+async fn attempt(handle: &Handle, message: &Outgoing) -> Result<(), Failure> {
     let spec: Option<ForgeSpec> = handle
         .read(|s| s.sources.get(&message.source)?.spec.forge.clone())
         .ok()
         .flatten();
     let Some(spec) = spec else {
-        return Verdict::GiveUp {
-            reason: "the source has no forge any more".to_owned(),
-        };
+        let reason = "the source has no forge any more";
+        return Err(Failure::new(FailureKind::Settings, Again::Never, reason));
     };
-    let (commit, context) = (&message.commit, &message.context);
-    let post = client.post(&spec, commit, context, &message.status, clock::now());
-    failpoint::around_async(Op::ForgePost, post).await
+    let (client, now) = (handle.forge(), clock::now());
+    let call = async {
+        match &message.message {
+            Message::Status {
+                commit,
+                context,
+                status,
+            } => client.post(&spec, commit, context, status, now).await,
+            Message::Comment {
+                pull_request,
+                comment,
+            } => {
+                client
+                    .upsert_comment(&spec, *pull_request, comment, now)
+                    .await
+            }
+        }
+    };
+    failpoint::around_async(Op::ForgePost, call).await
 }
 
-async fn report(handle: &Handle, message: &Outgoing, verdict: Verdict) -> Result<(), Error> {
+async fn report(
+    handle: &Handle,
+    message: &Outgoing,
+    verdict: Result<(), Failure>,
+) -> Result<(), Error> {
     let unavailable = |e: store::Error| Error::Unavailable(Box::new(e));
     let store = &handle.0.store;
     let epoch = handle.0.image.leading()?.epoch;
-    let (source, commit, id) = (&message.source, &message.commit, message.id);
-    let (reason, again) = match verdict {
-        Verdict::Delivered => {
+    let (source, id) = (&message.source, message.id);
+    let failure = match verdict {
+        Ok(()) => {
             lock(&handle.0.forge_troubles).remove(source);
-            tracing::info!(%source, commit = commit.short(), state = ?message.status.state, "commit status posted");
+            match &message.message {
+                Message::Status { commit, status, .. } => {
+                    tracing::info!(%source, commit = commit.short(), state = ?status.state, "commit status posted");
+                }
+                Message::Comment { pull_request, .. } => {
+                    tracing::info!(%source, pull_request, "comment written");
+                }
+            }
             return store.outbox_sent(epoch, id).await.map_err(unavailable);
         }
-        Verdict::Retry { after, reason } if message.age < GIVE_UP_AFTER => {
-            let pause = after.unwrap_or_else(|| back_off(message.attempts));
-            (reason, Some(pause))
+        Err(failure) => failure,
+    };
+    let (reason, again) = match failure.again {
+        Again::Never => (failure.reason, None),
+        Again::Soon | Again::After(_) if message.age >= GIVE_UP_AFTER => {
+            let attempts = message.attempts;
+            let reason = format!("given up after {attempts} attempts: {}", failure.reason);
+            (reason, None)
         }
-        Verdict::Retry { reason, .. } => {
-            let told = format!("given up after {} attempts: {reason}", message.attempts);
-            (told, None)
-        }
-        Verdict::GiveUp { reason } => (reason, None),
+        Again::Soon => (failure.reason, Some(back_off(message.attempts))),
+        Again::After(pause) => (failure.reason, Some(pause)),
     };
     let known = lock(&handle.0.forge_troubles).insert(source.clone(), reason.clone());
     // Told once per trouble, not once per attempt.
     if known.as_ref() != Some(&reason) {
-        tracing::warn!(%source, commit = commit.short(), reason, "a commit status could not be posted");
+        tracing::warn!(%source, reason, "the forge could not be told");
     }
     store
         .outbox_failed(epoch, id, &reason, again)

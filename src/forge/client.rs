@@ -1,42 +1,95 @@
-//! Sends a request and reads as much of the answer as is needed.
+//! Sends a request with the source's credentials, and reads as much of the answer as is needed.
+//!
+//! Holds what is only worth remembering while the process lives: tokens of GitHub Apps, until
+//! when a forge wants to be left alone, and who we are there.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::Url;
+use serde::de::DeserializeOwned;
 
-use super::answer::{Answer, Verdict, judge};
-use super::request::{Request, request};
-use super::token;
+use super::answer::{Answer, judge};
+use super::app::Installations;
+use super::auth;
+use super::failure::{Again, Failure, FailureKind};
+use super::request::{Read, Request};
+use super::status;
 use crate::model::{CommitId, CommitStatus, ForgeSpec, Timestamp};
 
 /// From the first packet to the last byte of the answer.
 pub const DEADLINE: Duration = Duration::from_secs(15);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-/// As much of an answer as is read.
-const MAX_BODY: usize = 4096;
-/// Characters of it that are repeated.
+/// As much of an answer as is read where its status line says enough.
+const MAX_START: usize = 4096;
+/// Of one that is needed: a page of pull requests with all that a forge tells of each.
+const MAX_WHOLE: usize = 16 * 1024 * 1024;
+/// Characters of an answer that are repeated.
 const EXCERPT: usize = 200;
+/// Things remembered of each kind; beyond it all are forgotten and asked for anew.
+const MAX_REMEMBERED: usize = 2000;
 
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    /// `Err`: this machine cannot speak TLS, and why; told by each call.
+    http: Result<reqwest::Client, String>,
+    memory: Arc<Memory>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub installations: Mutex<Installations>,
+    /// Per host and credentials: not asked before.
+    pauses: Mutex<HashMap<String, Timestamp>>,
+    /// Per host and credentials: our name there; `None`: not to be found out.
+    pub names: Mutex<HashMap<String, Option<String>>>,
+    /// Per repository, pull request and marker: our comment.
+    pub comments: Mutex<HashMap<(String, u64, String), String>>,
+    /// Full hashes of shortened ones.
+    pub hashes: Mutex<HashMap<(String, String), CommitId>>,
+}
+
+/// No holder of these locks leaves the data half changed when it panics.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn remember<K: Eq + Hash, V>(memory: &Mutex<HashMap<K, V>>, key: K, value: V) {
+    let mut memory = lock(memory);
+    if memory.len() >= MAX_REMEMBERED {
+        memory.clear();
+    }
+    memory.insert(key, value);
+}
+
+impl Default for Client {
+    fn default() -> Client {
+        Client::with_deadline(DEADLINE)
+    }
 }
 
 impl Client {
-    pub fn new() -> Result<Client, reqwest::Error> {
+    /// Each request ends within `deadline`.
+    pub fn with_deadline(deadline: Duration) -> Client {
         // A second installation is refused and harmless.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_DEADLINE)
-            .timeout(DEADLINE)
+            .connect_timeout(CONNECT_DEADLINE.min(deadline))
+            .timeout(deadline)
             .user_agent(concat!("evenkeel/", env!("CARGO_PKG_VERSION")))
             // A redirect would carry the token to where it does not belong.
             .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Client { http })
+            .build()
+            .map_err(|e| cause(&e));
+        Client {
+            http,
+            memory: Arc::default(),
+        }
     }
 
-    /// One attempt; always ends within [`DEADLINE`] or little more.
+    /// Sets the status of a commit: one attempt, within a small multiple of [`DEADLINE`].
     pub async fn post(
         &self,
         spec: &ForgeSpec,
@@ -44,86 +97,160 @@ impl Client {
         context: &str,
         status: &CommitStatus,
         now: Timestamp,
-    ) -> Verdict {
-        let request = match request(spec, commit, context, status) {
-            Ok(request) => request,
-            Err(reason) => return Verdict::GiveUp { reason },
-        };
-        let path = spec.token_file.clone();
-        let token = tokio::task::spawn_blocking(move || token::read(&path)).await;
-        let token = match token {
-            Ok(Ok(token)) => token,
-            Ok(Err(reason)) => {
-                return Verdict::Retry {
-                    after: None,
-                    reason,
-                };
-            }
-            Err(error) => {
-                return Verdict::Retry {
-                    after: None,
-                    reason: error.to_string(),
-                };
-            }
-        };
-        let host = host(&request);
-        match self.send(&request, &token, now).await {
-            Ok(answer) => judge(spec.kind, &host, &spec.token_file, &answer),
-            Err(reason) => Verdict::Retry {
-                after: None,
-                reason: format!("{host} does not answer: {reason}"),
-            },
-        }
+    ) -> Result<(), Failure> {
+        let request = status::request(spec, commit, context, status)?;
+        self.call(spec, &request, now).await.map(drop)
     }
 
-    async fn send(&self, request: &Request, token: &str, now: Timestamp) -> Result<Answer, String> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &request.headers {
-            headers.insert(*name, HeaderValue::from_static(value));
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Asks with the source's credentials; a token that ran out before its time is renewed once.
+    pub(super) async fn call(
+        &self,
+        spec: &ForgeSpec,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Answer, Failure> {
+        self.heed_pause(spec, request, now)?;
+        let mut authorization = auth::authorization(self, spec, now).await?;
+        let mut answer = self.send(request, &authorization, now).await?;
+        if answer.status == 401 && spec.app.is_some() {
+            auth::forget(self, spec);
+            authorization = auth::authorization(self, spec, now).await?;
+            answer = self.send(request, &authorization, now).await?;
         }
-        let (name, before) = request.authorization;
-        let mut value = HeaderValue::from_str(&format!("{before}{token}"))
-            .map_err(|_| "the token cannot stand in a header".to_owned())?;
-        value.set_sensitive(true);
-        headers.insert(HeaderName::from_static(name), value);
-        let call = self
+        if let Some(pause) = answer.pause() {
+            let until = now + pause;
+            remember(&self.memory.pauses, whom(spec, &request.url), until);
+        }
+        judge(spec, &host(&request.url), request.doing, &answer)?;
+        Ok(answer)
+    }
+
+    /// [`Client::call`], and the answer as what it should be.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        spec: &ForgeSpec,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<T, Failure> {
+        let answer = self.call(spec, request, now).await?;
+        parse(&answer.body, &host(&request.url))
+    }
+
+    /// A forge that wants to be left alone is, whoever asks.
+    fn heed_pause(
+        &self,
+        spec: &ForgeSpec,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let key = whom(spec, &request.url);
+        let mut pauses = lock(&self.memory.pauses);
+        let Some(until) = pauses.get(&key).copied() else {
+            return Ok(());
+        };
+        let Ok(left) = u64::try_from(until.0 - now.0) else {
+            pauses.remove(&key);
+            return Ok(());
+        };
+        if left == 0 {
+            pauses.remove(&key);
+            return Ok(());
+        }
+        let left = Duration::from_millis(left);
+        Err(Failure::new(
+            FailureKind::RateLimited,
+            Again::After(left),
+            format!(
+                "{} limits how often it is asked: left alone for {} s",
+                host(&request.url),
+                left.as_secs().max(1)
+            ),
+        ))
+    }
+
+    /// One request, whatever its answer.
+    pub(super) async fn send(
+        &self,
+        request: &Request,
+        authorization: &auth::Header,
+        now: Timestamp,
+    ) -> Result<Answer, Failure> {
+        let host = host(&request.url);
+        let silent = |why: String| {
+            let reason = format!("{host} does not answer: {why}");
+            Failure::new(FailureKind::Unreachable, Again::Soon, reason)
+        };
+        let http = self
             .http
-            .post(request.url.clone())
-            .headers(headers)
-            .json(&request.body);
-        let mut response = call.send().await.map_err(|e| cause(&e))?;
-        let number = |name: &str| {
-            let value = response.headers().get(name)?.to_str().ok()?;
-            value.trim().parse().ok()
-        };
-        let mut answer = Answer {
-            status: response.status().as_u16(),
-            retry_after: number("retry-after"),
-            remaining: number("x-ratelimit-remaining").or_else(|| number("ratelimit-remaining")),
-            reset: number("x-ratelimit-reset").or_else(|| number("ratelimit-reset")),
-            now: u64::try_from(now.0 / 1000).unwrap_or(0),
-            location: response
-                .headers()
-                .get("location")
-                .and_then(|v| v.to_str().ok())
-                .map(excerpt),
-            excerpt: String::new(),
-        };
-        let mut body = Vec::new();
-        // The status line has been said: half a body changes nothing.
-        while body.len() < MAX_BODY
-            && let Ok(Some(chunk)) = response.chunk().await
-        {
-            body.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY)]);
+            .as_ref()
+            .map_err(|why| Failure::new(FailureKind::Settings, Again::Soon, why.clone()))?;
+        let mut call = http
+            .request(request.method.clone(), request.url.clone())
+            .header(authorization.name, authorization.value.clone());
+        for (name, value) in &request.headers {
+            call = call.header(*name, *value);
         }
-        answer.excerpt = excerpt(&String::from_utf8_lossy(&body));
+        if let Some(body) = &request.body {
+            call = call.json(body);
+        }
+        let mut response = call.send().await.map_err(|e| silent(cause(&e)))?;
+        let mut answer = Answer::of(response.status().as_u16(), response.headers(), now);
+        answer.location = answer.location.as_deref().map(excerpt);
+        let whole = request.read == Read::Whole && answer.status < 300;
+        let limit = if whole { MAX_WHOLE } else { MAX_START };
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    let room = limit.saturating_sub(answer.body.len());
+                    answer
+                        .body
+                        .extend_from_slice(&chunk[..chunk.len().min(room)]);
+                    if chunk.len() > room && whole {
+                        let reason = format!("{host} answers with more than {limit} bytes");
+                        return Err(Failure::new(FailureKind::Refused, Again::Never, reason));
+                    }
+                    if chunk.len() >= room {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) if whole => {
+                    let reason = format!("{host} broke off its answer: {}", cause(&error));
+                    return Err(Failure::new(FailureKind::Unreachable, Again::Soon, reason));
+                }
+                // The status line has been said: half a body changes nothing.
+                Err(_) => break,
+            }
+        }
+        let start = &answer.body[..answer.body.len().min(MAX_START)];
+        answer.excerpt = excerpt(&String::from_utf8_lossy(start));
         Ok(answer)
     }
 }
 
-fn host(request: &Request) -> String {
-    let name = request.url.host_str().unwrap_or_default();
-    match request.url.port() {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8], host: &str) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| {
+        let reason = format!("{host} answers with something else than its API tells: {error}");
+        Failure::new(FailureKind::Faulty, Again::Soon, reason)
+    })
+}
+
+/// Whom a limit counts: these credentials at that host.
+pub(super) fn whom(spec: &ForgeSpec, url: &Url) -> String {
+    let who = match &spec.app {
+        Some(app) => format!("{} {}", app.id, app.private_key_file),
+        None => spec.token_file.clone().unwrap_or_default(),
+    };
+    format!("{} {who}", host(url))
+}
+
+pub(super) fn host(url: &Url) -> String {
+    let name = url.host_str().unwrap_or_default();
+    match url.port() {
         Some(port) => format!("{name}:{port}"),
         None => name.to_owned(),
     }

@@ -1,94 +1,149 @@
-//! What is sent, per vendor; the token excepted.
+//! What is sent, the credentials excepted, and where each vendor's API begins.
 
-use reqwest::Url;
-use serde_json::{Value, json};
+use reqwest::{Method, Url};
+use serde_json::Value;
 
-use crate::model::{CommitId, CommitStatus, ForgeKind, ForgeSpec, StatusState};
+use super::failure::Failure;
+use crate::model::{CommitId, ForgeKind, ForgeSpec};
 
-/// A `POST` that sets a commit's status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
+    pub method: Method,
     pub url: Url,
-    /// Beside the token's.
+    /// Beside those of the credentials.
     pub headers: Vec<(&'static str, &'static str)>,
-    /// The header that carries the token, and what stands in front of it.
-    pub authorization: (&'static str, &'static str),
-    pub body: Value,
+    pub body: Option<Value>,
+    /// What a token must be allowed for it: `write commit statuses`.
+    pub doing: &'static str,
+    pub read: Read,
 }
 
-/// The error says what in the source's settings cannot work.
-pub fn request(
-    spec: &ForgeSpec,
-    commit: &CommitId,
-    context: &str,
-    status: &CommitStatus,
-) -> Result<Request, String> {
+/// How much of the answer is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The status line says it all.
+    Verdict,
+    /// Half of it is none of it.
+    Whole,
+}
+
+impl Request {
+    pub fn get(spec: &ForgeSpec, url: Url, doing: &'static str) -> Request {
+        Request {
+            method: Method::GET,
+            url,
+            headers: headers(spec.kind),
+            body: None,
+            doing,
+            read: Read::Whole,
+        }
+    }
+
+    /// `POST`, `PUT` or `PATCH`.
+    pub fn send(
+        spec: &ForgeSpec,
+        method: Method,
+        url: Url,
+        body: Value,
+        doing: &'static str,
+    ) -> Request {
+        Request {
+            method,
+            url,
+            headers: headers(spec.kind),
+            body: Some(body),
+            doing,
+            read: Read::Verdict,
+        }
+    }
+
+    pub fn query(mut self, pairs: &[(&str, &str)]) -> Request {
+        self.url.query_pairs_mut().extend_pairs(pairs);
+        self
+    }
+}
+
+fn headers(kind: ForgeKind) -> Vec<(&'static str, &'static str)> {
+    match kind {
+        ForgeKind::GitHub => vec![
+            ("accept", "application/vnd.github+json"),
+            ("x-github-api-version", "2022-11-28"),
+        ],
+        ForgeKind::GitLab | ForgeKind::Gitea | ForgeKind::BitbucketCloud => {
+            vec![("accept", "application/json")]
+        }
+        // Without it, requests that change something are taken for a browser's and refused.
+        ForgeKind::BitbucketDataCenter => vec![
+            ("accept", "application/json"),
+            ("x-atlassian-token", "no-check"),
+        ],
+    }
+}
+
+/// Root of the API. The address may be given with or without the vendor's own path.
+pub fn root(spec: &ForgeSpec) -> Result<Url, Failure> {
     spec.check()
-        .map_err(|(field, why)| format!("forge.{field}: {why}"))?;
-    let hash = &commit.0;
-    if !matches!(hash.len(), 40 | 64) || !hash.chars().all(|c| c.is_ascii_hexdigit()) {
-        return Err(format!("\"{hash}\" is not the hash of a commit"));
-    }
-    let mut url = Url::parse(&spec.api_url).map_err(|e| format!("forge.apiUrl: {e}"))?;
-    let at_root = |end: &str| !spec.api_url.trim_end_matches('/').ends_with(end);
-    let mut segments: Vec<&str> = Vec::new();
-    match spec.kind {
-        ForgeKind::GitHub => {}
-        ForgeKind::GitLab if at_root("/api/v4") => segments.extend(["api", "v4"]),
-        ForgeKind::Gitea if at_root("/api/v1") => segments.extend(["api", "v1"]),
-        ForgeKind::GitLab | ForgeKind::Gitea => {}
-    }
-    match spec.kind {
-        ForgeKind::GitHub | ForgeKind::Gitea => {
-            segments.push("repos");
-            segments.extend(spec.repository.split('/'));
+        .map_err(|(field, why)| Failure::settings(format!("forge.{field}: {why}")))?;
+    let url =
+        Url::parse(&spec.api_url).map_err(|e| Failure::settings(format!("forge.apiUrl: {e}")))?;
+    let path = url.path().trim_end_matches('/').to_owned();
+    let ends = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
+    let more: &[&str] = match spec.kind {
+        // An Enterprise server; github.com and its kin have a host for the API alone.
+        ForgeKind::GitHub
+            if path.is_empty() && !url.host_str().is_some_and(|h| h.starts_with("api.")) =>
+        {
+            &["api", "v3"]
         }
-        // One segment: its slashes are escaped.
-        ForgeKind::GitLab => segments.extend(["projects", &spec.repository]),
-    }
-    segments.extend(["statuses", hash]);
-    url.path_segments_mut()
-        .map_err(|()| "forge.apiUrl: it cannot have a path".to_owned())?
-        .pop_if_empty()
-        .extend(segments);
-    let description = spec.kind.description(&status.description);
-    let state = state(spec.kind, status.state);
-    Ok(match spec.kind {
-        ForgeKind::GitHub => Request {
-            url,
-            headers: vec![
-                ("accept", "application/vnd.github+json"),
-                ("x-github-api-version", "2022-11-28"),
-            ],
-            authorization: ("authorization", "Bearer "),
-            body: json!({"state": state, "context": context, "description": description}),
-        },
-        ForgeKind::Gitea => Request {
-            url,
-            headers: vec![("accept", "application/json")],
-            authorization: ("authorization", "token "),
-            body: json!({"state": state, "context": context, "description": description}),
-        },
-        ForgeKind::GitLab => Request {
-            url,
-            headers: vec![("accept", "application/json")],
-            authorization: ("private-token", ""),
-            body: json!({"state": state, "name": context, "description": description}),
-        },
-    })
+        ForgeKind::GitLab if !ends(&["/api/v4"]) => &["api", "v4"],
+        ForgeKind::Gitea if !ends(&["/api/v1"]) => &["api", "v1"],
+        ForgeKind::BitbucketCloud if !ends(&["/2.0"]) => &["2.0"],
+        ForgeKind::BitbucketDataCenter if !ends(&["/rest/api/1.0", "/rest/api/latest"]) => {
+            &["rest", "api", "1.0"]
+        }
+        ForgeKind::GitHub
+        | ForgeKind::GitLab
+        | ForgeKind::Gitea
+        | ForgeKind::BitbucketCloud
+        | ForgeKind::BitbucketDataCenter => &[],
+    };
+    below(&url, more)
 }
 
-fn state(kind: ForgeKind, state: StatusState) -> &'static str {
-    match (kind, state) {
-        (ForgeKind::GitHub | ForgeKind::Gitea | ForgeKind::GitLab, StatusState::Pending) => {
-            "pending"
-        }
-        (ForgeKind::GitHub | ForgeKind::Gitea | ForgeKind::GitLab, StatusState::Success) => {
-            "success"
-        }
-        (ForgeKind::GitHub | ForgeKind::Gitea, StatusState::Failure) => "failure",
-        (ForgeKind::GitLab, StatusState::Failure) => "failed",
-        (ForgeKind::GitHub | ForgeKind::Gitea, StatusState::Superseded) => "error",
-        (ForgeKind::GitLab, StatusState::Superseded) => "canceled",
+/// What the API has below the source's repository.
+pub fn of_repository(spec: &ForgeSpec, more: &[&str]) -> Result<Url, Failure> {
+    let (owner, name) = spec.repository.split_once('/').unwrap_or_default();
+    let mut path = match spec.kind {
+        ForgeKind::GitHub | ForgeKind::Gitea => vec!["repos", owner, name],
+        // One segment: its slashes are escaped.
+        ForgeKind::GitLab => vec!["projects", &spec.repository],
+        ForgeKind::BitbucketCloud => vec!["repositories", owner, name],
+        ForgeKind::BitbucketDataCenter => vec!["projects", owner, "repos", name],
+    };
+    path.extend(more);
+    below(&root(spec)?, &path)
+}
+
+pub fn below(url: &Url, more: &[&str]) -> Result<Url, Failure> {
+    let mut url = url.clone();
+    url.path_segments_mut()
+        .map_err(|()| Failure::settings("forge.apiUrl: it cannot have a path".to_owned()))?
+        .pop_if_empty()
+        .extend(more);
+    Ok(url)
+}
+
+/// The hash as it may stand in an address.
+pub fn hash(commit: &CommitId) -> Result<&str, Failure> {
+    let hash = commit.0.as_str();
+    match is_hash(hash) {
+        true => Ok(hash),
+        false => Err(Failure::settings(format!(
+            "\"{hash}\" is not the hash of a commit"
+        ))),
     }
+}
+
+pub fn is_hash(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.chars().all(|c| c.is_ascii_hexdigit())
 }

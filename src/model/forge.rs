@@ -16,11 +16,32 @@ pub struct ForgeSpec {
     /// Root of the API: `https://api.github.com`, `https://gitlab.com/api/v4`,
     /// `https://forge.example`. Never holds a password.
     pub api_url: String,
-    /// `owner/name`; at GitLab the project's path or number.
+    /// `owner/name`; at GitLab the project's path or number, at Bitbucket
+    /// `workspace/repository` or `PROJECT/repository`.
     pub repository: String,
     /// File on the controller's host that holds the token; read at each use and sent to
-    /// `api_url`'s host only.
-    pub token_file: String,
+    /// `api_url`'s host only. Either this or `app`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
+    /// Bitbucket: whose password or API token it is, where it is not an access token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// GitHub: the App to act as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<GitHubApp>,
+}
+
+/// A GitHub App: signs for itself with its key, and gets short-lived tokens for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GitHubApp {
+    /// Its App ID or client ID.
+    pub id: String,
+    /// File on the controller's host that holds its private key (PEM); read at each use.
+    pub private_key_file: String,
+    /// `None`: the one that the repository belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation_id: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,16 +54,29 @@ pub enum ForgeKind {
     /// Forgejo too.
     #[serde(rename = "gitea")]
     Gitea,
+    /// bitbucket.org.
+    #[serde(rename = "bitbucket")]
+    BitbucketCloud,
+    /// Bitbucket Server was its name before.
+    BitbucketDataCenter,
 }
 
 impl ForgeKind {
-    pub const ALL: [ForgeKind; 3] = [ForgeKind::GitHub, ForgeKind::GitLab, ForgeKind::Gitea];
+    pub const ALL: [ForgeKind; 5] = [
+        ForgeKind::GitHub,
+        ForgeKind::GitLab,
+        ForgeKind::Gitea,
+        ForgeKind::BitbucketCloud,
+        ForgeKind::BitbucketDataCenter,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             ForgeKind::GitHub => "github",
             ForgeKind::GitLab => "gitlab",
             ForgeKind::Gitea => "gitea",
+            ForgeKind::BitbucketCloud => "bitbucket",
+            ForgeKind::BitbucketDataCenter => "bitbucketDataCenter",
         }
     }
 
@@ -51,7 +85,8 @@ impl ForgeKind {
         match self {
             ForgeKind::GitHub => Some("https://api.github.com"),
             ForgeKind::GitLab => Some("https://gitlab.com/api/v4"),
-            ForgeKind::Gitea => None,
+            ForgeKind::BitbucketCloud => Some("https://api.bitbucket.org"),
+            ForgeKind::Gitea | ForgeKind::BitbucketDataCenter => None,
         }
     }
 
@@ -60,7 +95,19 @@ impl ForgeKind {
     pub fn description_limit(self) -> usize {
         match self {
             ForgeKind::GitHub => 140,
-            ForgeKind::GitLab | ForgeKind::Gitea => 255,
+            ForgeKind::GitLab
+            | ForgeKind::Gitea
+            | ForgeKind::BitbucketCloud
+            | ForgeKind::BitbucketDataCenter => 255,
+        }
+    }
+
+    /// Characters of a comment.
+    pub fn comment_limit(self) -> usize {
+        match self {
+            ForgeKind::GitHub | ForgeKind::Gitea => 65_536,
+            ForgeKind::GitLab => 1_000_000,
+            ForgeKind::BitbucketCloud | ForgeKind::BitbucketDataCenter => 32_768,
         }
     }
 
@@ -81,7 +128,10 @@ impl ForgeKind {
                 .chars()
                 .map(|c| if c > '\u{ffff}' { '\u{fffd}' } else { c })
                 .collect(),
-            ForgeKind::GitLab | ForgeKind::Gitea => line,
+            ForgeKind::GitLab
+            | ForgeKind::Gitea
+            | ForgeKind::BitbucketCloud
+            | ForgeKind::BitbucketDataCenter => line,
         };
         cut(&line, self.description_limit())
     }
@@ -94,13 +144,16 @@ impl std::str::FromStr for ForgeKind {
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| {
-                format!("\"{text}\" is not a forge: use github, gitlab or gitea (Forgejo too)")
+                format!(
+                    "\"{text}\" is not a forge: use github, gitlab, gitea (Forgejo too), bitbucket \
+                     (bitbucket.org) or bitbucketDataCenter"
+                )
             })
     }
 }
 
 /// At most `limit` characters, the last one an ellipsis if anything was left out.
-fn cut(text: &str, limit: usize) -> String {
+pub fn cut(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();
     }
@@ -138,6 +191,11 @@ pub fn check_api_url(url: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default()
+}
+
 /// Whether a forge of this kind can have a repository of this name.
 pub fn check_repository(kind: ForgeKind, repository: &str) -> Result<(), String> {
     let plain = |part: &str| {
@@ -148,10 +206,20 @@ pub fn check_repository(kind: ForgeKind, repository: &str) -> Result<(), String>
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
     };
-    let parts: Vec<&str> = repository.split('/').collect();
+    // `~name` is a person's own project at Bitbucket Data Center.
+    let bare = match kind {
+        ForgeKind::BitbucketDataCenter => repository.strip_prefix('~').unwrap_or(repository),
+        ForgeKind::GitHub | ForgeKind::GitLab | ForgeKind::Gitea | ForgeKind::BitbucketCloud => {
+            repository
+        }
+    };
+    let parts: Vec<&str> = bare.split('/').collect();
     let whole = repository.len() <= 500 && parts.iter().all(|part| plain(part));
     let fits = match kind {
-        ForgeKind::GitHub | ForgeKind::Gitea => parts.len() == 2,
+        ForgeKind::GitHub
+        | ForgeKind::Gitea
+        | ForgeKind::BitbucketCloud
+        | ForgeKind::BitbucketDataCenter => parts.len() == 2,
         ForgeKind::GitLab => parts.len() >= 2 || repository.chars().all(|c| c.is_ascii_digit()),
     };
     if whole && fits {
@@ -164,6 +232,12 @@ pub fn check_repository(kind: ForgeKind, repository: &str) -> Result<(), String>
         ForgeKind::GitLab => {
             format!("\"{repository}\" is neither a project's path (group/name) nor its number")
         }
+        ForgeKind::BitbucketCloud => {
+            format!("\"{repository}\" is not of the form workspace/repository")
+        }
+        ForgeKind::BitbucketDataCenter => {
+            format!("\"{repository}\" is not of the form PROJECT/repository")
+        }
     })
 }
 
@@ -172,13 +246,59 @@ impl ForgeSpec {
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         check_api_url(&self.api_url).map_err(|why| ("apiUrl", why))?;
         check_repository(self.kind, &self.repository).map_err(|why| ("repository", why))?;
-        if !self.token_file.starts_with('/') || self.token_file.chars().any(char::is_control) {
-            return Err((
-                "tokenFile",
-                "it is an absolute path on the controller's host".to_owned(),
-            ));
+        if self.kind == ForgeKind::GitHub
+            && matches!(host_of(&self.api_url), "github.com" | "www.github.com")
+        {
+            let why = "GitHub's API is at https://api.github.com".to_owned();
+            return Err(("apiUrl", why));
         }
-        Ok(())
+        let on_host = |path: &str| path.starts_with('/') && !path.chars().any(char::is_control);
+        let host = || "it is an absolute path on the controller's host".to_owned();
+        let app = self.app.as_ref();
+        match (&self.token_file, app) {
+            (Some(file), None) if !on_host(file) => return Err(("tokenFile", host())),
+            (Some(_), None) => {}
+            (None, Some(app)) => {
+                if self.kind != ForgeKind::GitHub {
+                    return Err(("app", "only GitHub has Apps; use tokenFile".to_owned()));
+                }
+                if !on_host(&app.private_key_file) {
+                    return Err(("app.privateKeyFile", host()));
+                }
+                let plain = |c: char| c.is_ascii_alphanumeric() || c == '.';
+                if app.id.is_empty() || app.id.len() > 100 || !app.id.chars().all(plain) {
+                    let why = "it is the App ID or client ID of the App's settings".to_owned();
+                    return Err(("app.id", why));
+                }
+            }
+            (None, None) => {
+                let why = match self.kind {
+                    ForgeKind::GitHub => "set it, or app",
+                    ForgeKind::GitLab
+                    | ForgeKind::Gitea
+                    | ForgeKind::BitbucketCloud
+                    | ForgeKind::BitbucketDataCenter => "it is missing",
+                };
+                return Err(("tokenFile", why.to_owned()));
+            }
+            (Some(_), Some(_)) => {
+                return Err(("app", "it stands in place of tokenFile".to_owned()));
+            }
+        }
+        match (self.kind, &self.username) {
+            (_, None) => Ok(()),
+            (ForgeKind::GitHub | ForgeKind::GitLab | ForgeKind::Gitea, Some(_)) => Err((
+                "username",
+                "it is for Bitbucket; the token suffices here".to_owned(),
+            )),
+            (ForgeKind::BitbucketCloud | ForgeKind::BitbucketDataCenter, Some(name)) => {
+                let odd = |c: char| c.is_control() || c == ':';
+                match name.is_empty() || name.len() > 200 || name.contains(odd) {
+                    true => Err(("username", "it cannot be a user's name".to_owned())),
+                    false => Ok(()),
+                }
+            }
+        }
     }
 }
 
@@ -189,6 +309,9 @@ pub struct CommitStatus {
     pub state: StatusState,
     /// One line.
     pub description: String,
+    /// Where the whole of it is told; `None`: the page of the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_url: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -213,6 +336,17 @@ pub struct OutboxEntry {
     /// Of a commit that is no longer the source's head: only ends what was pending, and
     /// never takes back a verdict.
     pub follow_up: bool,
+}
+
+/// A comment of a pull request that waits to be written: the latest takes the place of an
+/// earlier one, both before it was sent and at the forge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PullComment {
+    /// By it the comment is found again; letters, digits, `-`, `/`, `.` and `_`.
+    pub marker: String,
+    /// Markdown.
+    pub body: String,
 }
 
 #[cfg(test)]
@@ -240,7 +374,9 @@ mod tests {
             kind: ForgeKind::GitHub,
             api_url: "https://api.github.com".to_owned(),
             repository: "team/apps".to_owned(),
-            token_file: "/run/secrets/forge".to_owned(),
+            token_file: Some("/run/secrets/forge".to_owned()),
+            username: None,
+            app: None,
         };
         assert_eq!(good.check(), Ok(()));
         for url in [
@@ -278,10 +414,58 @@ mod tests {
         for repository in ["a/b", "a/b/c", "4711"] {
             assert_eq!(check_repository(ForgeKind::GitLab, repository), Ok(()));
         }
-        let bad = ForgeSpec {
-            token_file: "token".to_owned(),
-            ..good
+        for repository in ["PROJ/apps", "~ann/apps"] {
+            assert_eq!(
+                check_repository(ForgeKind::BitbucketDataCenter, repository),
+                Ok(())
+            );
+        }
+        assert!(check_repository(ForgeKind::BitbucketCloud, "~ann/apps").is_err());
+    }
+
+    #[test]
+    fn there_is_one_way_in() {
+        let good = ForgeSpec {
+            kind: ForgeKind::GitHub,
+            api_url: "https://api.github.com".to_owned(),
+            repository: "team/apps".to_owned(),
+            token_file: None,
+            username: None,
+            app: Some(GitHubApp {
+                id: "Iv1.abc123".to_owned(),
+                private_key_file: "/run/secrets/app.pem".to_owned(),
+                installation_id: None,
+            }),
         };
-        assert_eq!(bad.check().unwrap_err().0, "tokenFile");
+        assert_eq!(good.check(), Ok(()));
+        let refused = |change: fn(&mut ForgeSpec)| {
+            let mut bad = good.clone();
+            change(&mut bad);
+            bad.check().unwrap_err().0
+        };
+        assert_eq!(refused(|f| f.app = None), "tokenFile");
+        assert_eq!(refused(|f| f.token_file = Some("/t".to_owned())), "app");
+        assert_eq!(
+            refused(|f| (f.token_file, f.app) = (Some("t".to_owned()), None)),
+            "tokenFile"
+        );
+        assert_eq!(refused(|f| f.kind = ForgeKind::Gitea), "app");
+        assert_eq!(refused(|f| f.username = Some("ann".to_owned())), "username");
+        assert_eq!(
+            refused(|f| f.api_url = "https://github.com".to_owned()),
+            "apiUrl"
+        );
+        let app = |f: &mut ForgeSpec, id: &str, key: &str| {
+            f.app = Some(GitHubApp {
+                id: id.to_owned(),
+                private_key_file: key.to_owned(),
+                installation_id: Some(1),
+            });
+        };
+        let mut bad = good.clone();
+        app(&mut bad, "1 2", "/k");
+        assert_eq!(bad.check().unwrap_err().0, "app.id");
+        app(&mut bad, "12", "k");
+        assert_eq!(bad.check().unwrap_err().0, "app.privateKeyFile");
     }
 }

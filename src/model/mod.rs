@@ -18,6 +18,7 @@ pub mod instance;
 pub mod node;
 pub mod preview;
 pub mod problem;
+pub mod pull_request;
 pub mod quantity;
 pub mod release;
 pub mod rollout;
@@ -33,7 +34,9 @@ pub use declaration::{Catalog, Declaration};
 pub use delivery::{DeliveryLog, DeliveryRecord, DeliveryVerdict, Vendor};
 pub use desired::{DesiredInstance, DesiredSet, RunSpec};
 pub use event::{Actor, Event, EventKind};
-pub use forge::{CommitStatus, ForgeKind, ForgeSpec, OutboxEntry, StatusState};
+pub use forge::{
+    CommitStatus, ForgeKind, ForgeSpec, GitHubApp, OutboxEntry, PullComment, StatusState,
+};
 pub use id::{
     AppKey, AppName, CommitId, Epoch, Generation, InstanceId, NodeName, ProjectName, ReleaseId,
     RolloutId, SourceName, SpecDigest, WorkloadDigest,
@@ -42,6 +45,7 @@ pub use instance::{Exit, FailureKind, Goal, Instance, InstancePhase, InstanceSta
 pub use node::{ImageState, Liveness, Node, NodeFacts, Scheduling};
 pub use preview::{AppPreview, Downtime, Fit, Preview, PreviewAction, PreviewVerdict};
 pub use problem::Problem;
+pub use pull_request::{PullRefs, PullRequest, PullState};
 pub use release::{Evidence, Rejection, Release, ReleaseState, Verdict};
 pub use rollout::{Order, Rollout, RolloutKind, RolloutPhase};
 pub use snapshot::Snapshot;

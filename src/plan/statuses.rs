@@ -21,6 +21,11 @@ pub fn context(cluster: &str, source: &SourceName) -> String {
     format!("evenkeel/{cluster}/{source}")
 }
 
+/// Of the plan of a pull request into the source's branch.
+pub fn plan_context(cluster: &str, source: &SourceName) -> String {
+    format!("{}/plan", context(cluster, source))
+}
+
 /// The status that the source's last applied commit deserves; `None` before there is one,
 /// and while the source is being taken down.
 pub fn status(snapshot: &Snapshot, source: &SourceName) -> Option<CommitStatus> {
@@ -65,6 +70,7 @@ pub fn next_statuses(cluster: &str, before: &Snapshot, changes: &[Change]) -> Ve
                 status: CommitStatus {
                     state: status.state,
                     description: forge.kind.description(&status.description),
+                    target_url: status.target_url,
                 },
                 follow_up: !is_head,
             });
@@ -81,6 +87,7 @@ fn replaced(source: &Source) -> CommitStatus {
     CommitStatus {
         state: StatusState::Superseded,
         description: format!("superseded{by} before it was healthy"),
+        target_url: None,
     }
 }
 
@@ -195,6 +202,7 @@ impl<'a> View<'a> {
             Some(CommitStatus {
                 state: StatusState::Failure,
                 description,
+                target_url: None,
             })
         };
         let applied = source.last_applied.as_ref() == Some(commit);
@@ -255,7 +263,11 @@ impl<'a> View<'a> {
         } else {
             return None;
         };
-        Some(CommitStatus { state, description })
+        Some(CommitStatus {
+            state,
+            description,
+            target_url: None,
+        })
     }
 }
 

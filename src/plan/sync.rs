@@ -179,7 +179,14 @@ fn reaches_into_the_host(spec: &SourceSpec) -> Option<(&'static str, &str)> {
         ("spec.webhookSecretFile", &spec.webhook_secret_file),
     ];
     let forge = spec.forge.as_ref();
-    let forge = forge.map(|forge| ("spec.forge.tokenFile", forge.token_file.as_str()));
+    let forge = forge.map(|forge| match (&forge.token_file, &forge.app) {
+        (Some(file), _) => ("spec.forge.tokenFile", file.as_str()),
+        (None, Some(app)) => (
+            "spec.forge.app.privateKeyFile",
+            app.private_key_file.as_str(),
+        ),
+        (None, None) => ("spec.forge", forge.api_url.as_str()),
+    });
     let local = spec.url.starts_with('/') || spec.url.starts_with("file:");
     named
         .into_iter()

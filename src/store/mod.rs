@@ -45,7 +45,7 @@ pub use commits::CommitRecord;
 pub use error::Error;
 pub use events::{EventQuery, Seen};
 pub use lease::Lease;
-pub use outbox::Outgoing;
+pub use outbox::{Message, Outgoing};
 pub use read::MAX_PAGE;
 pub use retention::{Collected, Retention};
 

@@ -1,7 +1,9 @@
-//! Rows of `outbox`: messages that wait to be sent, in order per commit and context.
+//! Rows of `outbox`: messages that wait to be sent, in order per commit and context, and per
+//! pull request.
 //!
-//! [`super::Store::commit`] adds them. At most one per commit and context waits: a newer
-//! one takes the place of what was not sent yet. Taking one out puts off its next attempt,
+//! [`super::Store::commit`] adds them, and [`super::Store::add_outbox`] what no change of the
+//! cluster causes. At most one per commit and context waits: a newer one takes the place of
+//! what was not sent yet. Taking one out puts off its next attempt,
 //! so that a sender that dies loses nothing and blocks nothing. Times are the database's.
 
 use std::time::Duration;
@@ -9,22 +11,33 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use super::encode::{from_amount, json, name, text};
+use super::encode::{amount, from_amount, json, name, text};
 use super::{Epoch, Error, Store};
-use crate::model::{CommitId, CommitStatus, OutboxEntry, SourceName};
+use crate::model::{CommitId, CommitStatus, OutboxEntry, PullComment, SourceName};
 
 /// A message that is to be sent now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outgoing {
     pub id: i64,
     pub source: SourceName,
-    pub commit: CommitId,
-    pub context: String,
-    pub status: CommitStatus,
+    pub message: Message,
     /// This one included.
     pub attempts: u32,
     /// Since it was written.
     pub age: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    Status {
+        commit: CommitId,
+        context: String,
+        status: CommitStatus,
+    },
+    Comment {
+        pull_request: u64,
+        comment: PullComment,
+    },
 }
 
 /// Adds those that say something new; returns how many did.
@@ -78,13 +91,51 @@ pub(super) async fn add(conn: &mut PgConnection, entries: &[OutboxEntry]) -> sql
     Ok(added)
 }
 
+/// The latest takes the place of what was said before of this pull request.
+async fn add_comment(
+    conn: &mut PgConnection,
+    source: &SourceName,
+    pull_request: u64,
+    comment: &PullComment,
+) -> sqlx::Result<()> {
+    let context = format!("pull/{pull_request}");
+    let added: Option<i64> = sqlx::query_scalar(
+        "WITH latest AS (
+             SELECT body, state FROM outbox
+             WHERE source = $1 AND commit = '' AND context = $2 ORDER BY id DESC LIMIT 1
+         )
+         INSERT INTO outbox (source, commit, context, kind, pull_request, body)
+         SELECT $1, '', $2, 'comment', $3, $4::jsonb
+         WHERE NOT EXISTS (SELECT FROM latest WHERE body = $4::jsonb AND state <> 'failed')
+         RETURNING id",
+    )
+    .bind(source.as_str())
+    .bind(&context)
+    .bind(amount(pull_request))
+    .bind(json(comment)?)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(id) = added else { return Ok(()) };
+    sqlx::query(
+        "UPDATE outbox SET state = 'superseded'
+         WHERE source = $1 AND commit = '' AND context = $2 AND id < $3 AND state = 'queued'",
+    )
+    .bind(source.as_str())
+    .bind(&context)
+    .bind(id)
+    .execute(conn)
+    .await
+    .map(|_| ())
+}
+
 #[derive(sqlx::FromRow)]
 struct Row {
     id: i64,
     source: String,
     commit: String,
     context: String,
-    body: Json<CommitStatus>,
+    pull_request: Option<i64>,
+    body: Json<serde_json::Value>,
     attempts: i64,
     age: f64,
 }
@@ -95,16 +146,46 @@ impl TryFrom<Row> for Outgoing {
         Ok(Outgoing {
             id: row.id,
             source: name("outbox.source", &row.source)?,
-            commit: CommitId(row.commit),
-            context: row.context,
-            status: row.body.0,
+            message: match row.pull_request {
+                None => Message::Status {
+                    commit: CommitId(row.commit),
+                    context: row.context,
+                    status: body(row.body.0)?,
+                },
+                Some(number) => Message::Comment {
+                    pull_request: from_amount("outbox.pull_request", number)?,
+                    comment: body(row.body.0)?,
+                },
+            },
             attempts: from_amount("outbox.attempts", row.attempts)?,
             age: Duration::try_from_secs_f64(row.age.max(0.0)).unwrap_or_default(),
         })
     }
 }
 
+fn body<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> sqlx::Result<T> {
+    serde_json::from_value(value).map_err(|e| sqlx::Error::Decode(Box::new(e)))
+}
+
 impl Store {
+    /// Adds what is to be told to forges without the cluster's state being changed: statuses,
+    /// and comments of pull requests by their number.
+    pub async fn add_outbox(
+        &self,
+        epoch: Epoch,
+        statuses: &[OutboxEntry],
+        comments: &[(SourceName, u64, PullComment)],
+    ) -> Result<(), Error> {
+        self.write_fenced("add outbox", epoch, async |conn| {
+            add(&mut *conn, statuses).await?;
+            for (source, number, comment) in comments {
+                add_comment(&mut *conn, source, *number, comment).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Takes out what is due, one message of each source, oldest first; nothing of the
     /// sources in `busy`, of `limit` others at most. Each counts as an attempt, and is due again after `retry_after`
     /// unless it was reported back by then.
@@ -127,7 +208,7 @@ impl Store {
                      ORDER BY source, id
                      LIMIT $3
                  )
-                 RETURNING id, source, commit, context, body, attempts,
+                 RETURNING id, source, commit, context, pull_request, body, attempts,
                      extract(epoch FROM clock_timestamp() - created_at)::float8 AS age",
             )
             .bind(busy)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evenkeel::model::*;
-use evenkeel::store::{Commit, Error, Outgoing, Retention};
+use evenkeel::store::{Commit, Error, Message, Outgoing, Retention};
 
 use super::builders::*;
 use super::support::*;
@@ -18,8 +18,16 @@ fn entry(commit: usize, state: StatusState, description: &str) -> OutboxEntry {
         status: CommitStatus {
             state,
             description: description.into(),
+            target_url: None,
         },
         follow_up: false,
+    }
+}
+
+fn words(message: &Outgoing) -> String {
+    match &message.message {
+        Message::Status { status, .. } => status.description.clone(),
+        Message::Comment { comment, .. } => comment.body.clone(),
     }
 }
 
@@ -54,7 +62,7 @@ impl Leader {
                 return seen;
             }
             for message in claimed {
-                seen.push(message.status.description.clone());
+                seen.push(words(&message));
                 self.store
                     .outbox_sent(self.epoch, message.id)
                     .await
@@ -80,8 +88,12 @@ async fn a_message_is_written_with_what_caused_it_or_not_at_all() {
     leader.check().await;
     let claimed = leader.claim().await;
     assert_eq!(claimed.len(), 1);
-    assert_eq!(claimed[0].status, entries[0].status);
-    assert_eq!(claimed[0].commit, commit_id(1));
+    let wanted = Message::Status {
+        commit: commit_id(1),
+        context: entries[0].context.clone(),
+        status: entries[0].status.clone(),
+    };
+    assert_eq!(claimed[0].message, wanted);
     assert_eq!(claimed[0].attempts, 1);
     // It is out: nobody else gets it before it is due again.
     assert_eq!(leader.claim().await, []);
@@ -173,14 +185,51 @@ async fn one_of_each_source_at_a_time() {
     let busy = [source_name(1)];
     let claimed = leader.store.claim_outbox(leader.epoch, &busy, 16, SOON);
     let claimed = claimed.await.unwrap();
-    let words: Vec<&str> = claimed
-        .iter()
-        .map(|m| m.status.description.as_str())
-        .collect();
+    let words: Vec<String> = claimed.iter().map(words).collect();
     assert_eq!(words, ["a"]);
     let mut rest = leader.drain().await;
     rest.sort();
     assert_eq!(rest, ["b", "c"]);
+}
+
+#[tokio::test]
+async fn the_latest_comment_of_a_pull_request_takes_the_place_of_earlier_ones() {
+    let mut leader = leader().await;
+    let comment = |source, number, body: &str| {
+        let marker = "evenkeel/test/plan".to_owned();
+        let body = body.to_owned();
+        (source_name(source), number, PullComment { marker, body })
+    };
+    let store = leader.store.clone();
+    let write = async |comments: &[(SourceName, u64, PullComment)]| {
+        let statuses = [entry(1, StatusState::Success, "would fit")];
+        let added = store.add_outbox(leader.epoch, &statuses, comments).await;
+        added.unwrap();
+    };
+    write(&[comment(0, 7, "first"), comment(0, 7, "second")]).await;
+    write(&[comment(0, 8, "other"), comment(1, 7, "elsewhere")]).await;
+    let mut seen = leader.drain().await;
+    seen.sort();
+    assert_eq!(seen, ["elsewhere", "other", "second", "would fit"]);
+    // What arrived is not said again; another version is.
+    write(&[comment(0, 7, "second")]).await;
+    assert_eq!(leader.drain().await, [""; 0]);
+    write(&[comment(0, 7, "third\0")]).await;
+    let claimed = leader.claim().await;
+    match &claimed[0].message {
+        Message::Comment {
+            pull_request: 7,
+            comment,
+        } => assert_eq!(comment.marker, "evenkeel/test/plan"),
+        other => panic!("{other:?}"),
+    }
+    // It does not stand in the way of a commit's status.
+    leader
+        .say(&[entry(2, StatusState::Failure, "failed")])
+        .await;
+    let late = [comment(0, 9, "x")];
+    let stale = leader.store.add_outbox(Epoch(0), &[], &late).await;
+    assert!(matches!(stale, Err(Error::StaleEpoch { .. })));
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ pub struct Call {
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
-    pub body: &'static str,
+    pub body: String,
 }
 
 impl Reply {
@@ -35,7 +35,13 @@ impl Reply {
         Reply {
             status,
             headers: Vec::new(),
-            body: "{}",
+            body: "{}".to_owned(),
+        }
+    }
+    pub fn json(status: u16, body: Value) -> Reply {
+        Reply {
+            body: body.to_string(),
+            ..Reply::new(status)
         }
     }
     pub fn header(mut self, name: &'static str, value: impl ToString) -> Reply {

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use evenkeel::forge::{Client, Verdict};
+use evenkeel::forge::{Again, Client, Failure, FailureKind};
 use evenkeel::model::{CommitId, CommitStatus, ForgeKind, ForgeSpec, StatusState, Timestamp};
 use serde_json::{Value, json};
 
 use crate::recorder::{Forge, Reply};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const TARGET: &str = "https://evenkeel.example/sources/shop/commits/x";
 const NOW: i64 = 1_790_000_000;
 
 struct Asking {
@@ -27,7 +28,9 @@ async fn asking(kind: ForgeKind, base: &str, repository: &str, replies: &[Reply]
         kind,
         api_url: format!("{}{base}", forge.url),
         repository: repository.to_owned(),
-        token_file: file.to_str().unwrap().to_owned(),
+        token_file: Some(file.to_str().unwrap().to_owned()),
+        username: None,
+        app: None,
     };
     Asking {
         forge,
@@ -37,19 +40,25 @@ async fn asking(kind: ForgeKind, base: &str, repository: &str, replies: &[Reply]
 }
 
 impl Asking {
-    async fn post(&self, state: StatusState) -> Verdict {
+    async fn post(&self, state: StatusState) -> Result<(), Failure> {
         let status = CommitStatus {
             state,
             description: format!("shop/web: {}", "ü".repeat(300)),
+            target_url: Some(TARGET.to_owned()),
         };
         let commit = CommitId(COMMIT.to_owned());
-        let client = Client::new().unwrap();
+        let client = Client::default();
         let now = Timestamp(NOW * 1000);
         let context = "evenkeel/prod/shop";
         client
             .post(&self.spec, &commit, context, &status, now)
             .await
     }
+}
+
+pub fn http_date(seconds: i64) -> String {
+    let time = chrono::DateTime::from_timestamp(seconds, 0).unwrap();
+    time.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn cut(limit: usize) -> String {
@@ -75,7 +84,7 @@ async fn check(
         StatusState::Superseded,
     ];
     for state in all {
-        assert_eq!(asking.post(state).await, Verdict::Delivered);
+        assert_eq!(asking.post(state).await, Ok(()));
     }
     let calls = asking.forge.calls();
     assert_eq!(calls.len(), 4);
@@ -106,7 +115,7 @@ async fn github_is_asked_in_its_own_words() {
             ("x-github-api-version", "2022-11-28"),
             ("authorization", "Bearer s3cret"),
         ],
-        |state| json!({"state": state, "context": "evenkeel/prod/shop", "description": cut(140)}),
+        |state| json!({"state": state, "context": "evenkeel/prod/shop", "description": cut(140), "target_url": TARGET}),
         ["pending", "success", "failure", "error"],
     )
     .await;
@@ -121,7 +130,7 @@ async fn gitlab_is_asked_in_its_own_words() {
             "team/sub/apps",
             &format!("/api/v4/projects/team%2Fsub%2Fapps/statuses/{COMMIT}"),
             &[("private-token", "s3cret")],
-            |state| json!({"state": state, "name": "evenkeel/prod/shop", "description": cut(255)}),
+            |state| json!({"state": state, "name": "evenkeel/prod/shop", "description": cut(255), "target_url": TARGET}),
             ["pending", "success", "failed", "canceled"],
         )
         .await;
@@ -138,9 +147,58 @@ async fn gitea_and_forgejo_are_asked_in_their_own_words() {
             &format!("/api/v1/repos/team/apps/statuses/{COMMIT}"),
             &[("authorization", "token s3cret")],
             |state| {
-                json!({"state": state, "context": "evenkeel/prod/shop", "description": cut(255)})
+                json!({"state": state, "context": "evenkeel/prod/shop", "description": cut(255), "target_url": TARGET})
             },
             ["pending", "success", "failure", "error"],
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn bitbucket_cloud_is_asked_in_its_own_words() {
+    for base in ["", "/2.0"] {
+        check(
+            ForgeKind::BitbucketCloud,
+            base,
+            "team/apps",
+            &format!("/2.0/repositories/team/apps/commit/{COMMIT}/statuses/build"),
+            &[("authorization", "Bearer s3cret")],
+            |state| {
+                json!({
+                    "state": state, "key": "evenkeel/prod/shop", "name": "evenkeel/prod/shop",
+                    "description": cut(255), "url": TARGET,
+                })
+            },
+            ["INPROGRESS", "SUCCESSFUL", "FAILED", "STOPPED"],
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn bitbucket_data_center_is_asked_in_its_own_words() {
+    for (base, root) in [
+        ("", "/rest/api/1.0"),
+        ("/bitbucket/", "/bitbucket/rest/api/1.0"),
+        ("/rest/api/latest", "/rest/api/latest"),
+    ] {
+        check(
+            ForgeKind::BitbucketDataCenter,
+            base,
+            "~ann/apps",
+            &format!("{root}/projects/~ann/repos/apps/commits/{COMMIT}/builds"),
+            &[
+                ("authorization", "Bearer s3cret"),
+                ("x-atlassian-token", "no-check"),
+            ],
+            |state| {
+                json!({
+                    "state": state, "key": "evenkeel/prod/shop", "name": "evenkeel/prod/shop",
+                    "description": cut(255), "url": TARGET,
+                })
+            },
+            ["INPROGRESS", "SUCCESSFUL", "FAILED", "CANCELLED"],
         )
         .await;
     }
@@ -191,7 +249,7 @@ async fn answers_are_heeded() {
             "may not write commit statuses",
         ),
         (Reply::new(401), Ok(person), "renew the token in /"),
-        (Reply::new(404), Ok(person), "no such repository"),
+        (Reply::new(404), Ok(person), "there is no repository a/b"),
         (Reply::new(400), Err(()), "400"),
         (Reply::new(422), Err(()), "422"),
         (
@@ -201,12 +259,14 @@ async fn answers_are_heeded() {
         ),
     ];
     for (reply, wanted, words) in cases {
+        // The forge's clock counts for what it says, not ours.
+        let reply = reply.header("date", http_date(NOW));
         let asking = asking(ForgeKind::GitHub, "", "a/b", std::slice::from_ref(&reply)).await;
-        let verdict = asking.post(StatusState::Success).await;
-        let (pause, reason) = match verdict {
-            Verdict::Delivered => panic!("{reply:?}"),
-            Verdict::Retry { after, reason } => (Ok(after), reason),
-            Verdict::GiveUp { reason } => (Err(()), reason),
+        let Failure { again, reason, .. } = asking.post(StatusState::Success).await.unwrap_err();
+        let pause = match again {
+            Again::Soon => Ok(None),
+            Again::After(pause) => Ok(Some(pause)),
+            Again::Never => Err(()),
         };
         assert_eq!(pause, wanted, "{reply:?}");
         assert!(reason.contains(words), "{reason}");
@@ -222,10 +282,9 @@ async fn a_redirect_is_never_followed() {
     for status in [301, 302, 307, 308] {
         let reply = Reply::new(status).header("location", &there);
         let asking = asking(ForgeKind::Gitea, "", "a/b", &[reply]).await;
-        assert!(matches!(
-            asking.post(StatusState::Pending).await,
-            Verdict::GiveUp { .. }
-        ));
+        let failure = asking.post(StatusState::Pending).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Redirected);
+        assert_eq!(failure.again, Again::Never);
     }
     assert_eq!(elsewhere.calls(), []);
 }
@@ -233,26 +292,25 @@ async fn a_redirect_is_never_followed() {
 #[tokio::test]
 async fn what_keeps_a_status_from_being_sent_is_told() {
     let gitlab = Reply {
-        body: r#"{"message":"Cannot transition status via :enqueue from :pending"}"#,
+        body: r#"{"message":"Cannot transition status via :enqueue from :pending"}"#.to_owned(),
         ..Reply::new(400)
     };
     let same = asking(ForgeKind::GitLab, "", "a/b", &[gitlab]).await;
-    assert_eq!(same.post(StatusState::Pending).await, Verdict::Delivered);
+    assert_eq!(same.post(StatusState::Pending).await, Ok(()));
 
     let mut asking = asking(ForgeKind::GitHub, "", "a/b", &[]).await;
-    let file = asking.spec.token_file.clone();
+    let file = asking.spec.token_file.clone().unwrap();
     for content in ["", " \n", "two words"] {
         std::fs::write(&file, content).unwrap();
-        match asking.post(StatusState::Success).await {
-            Verdict::Retry { reason, .. } => assert!(reason.contains(&file), "{reason}"),
-            other => panic!("{other:?}"),
-        }
+        let failure = asking.post(StatusState::Success).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Credentials);
+        assert_eq!(failure.again, Again::Soon);
+        assert!(failure.reason.contains(&file), "{failure}");
     }
     std::fs::write(&file, "s3cret").unwrap();
     asking.spec.api_url = "http://127.0.0.1:1".to_owned();
-    match asking.post(StatusState::Success).await {
-        Verdict::Retry { reason, .. } => assert!(reason.contains("127.0.0.1:1"), "{reason}"),
-        other => panic!("{other:?}"),
-    }
+    let failure = asking.post(StatusState::Success).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unreachable);
+    assert!(failure.reason.contains("127.0.0.1:1"), "{failure}");
     assert_eq!(asking.forge.calls(), []);
 }

@@ -14,6 +14,7 @@ mod cli;
 mod events;
 mod followers;
 mod forge;
+mod forge_pulls;
 mod hooks;
 mod limits;
 #[path = "../support/pg.rs"]

@@ -45,21 +45,47 @@ pub struct Source {
 pub struct Forge {
     /// What is spoken there; `gitea` is for Forgejo too.
     pub kind: Field<ForgeKind>,
-    /// Root of its API. Default: that of github.com or gitlab.com; Gitea and Forgejo have none.
+    /// Root of its API. Default: that of github.com, gitlab.com or bitbucket.org; the others
+    /// have none.
     #[serde(default)]
     pub api_url: Field<String>,
-    /// `owner/name`; at GitLab the project's path or number.
+    /// `owner/name`; at GitLab the project's path or number, at Bitbucket Data Center
+    /// `PROJECT/repository`.
     pub repository: Field<String>,
     /// File on the controller's host that holds a token that may write commit statuses.
+    /// Either this or `app`.
+    #[serde(default)]
     pub token_file: Field<String>,
+    /// Bitbucket: whose API token or password it is, where it is not an access token.
+    #[serde(default)]
+    pub username: Field<String>,
+    /// The GitHub App to act as.
+    #[serde(default)]
+    pub app: Field<GitHubApp>,
+}
+
+/// A GitHub App that is installed at the repository.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GitHubApp {
+    /// Its App ID or client ID, in quotes.
+    pub id: Field<String>,
+    /// File on the controller's host that holds its private key (PEM).
+    pub private_key_file: Field<String>,
+    /// Default: the installation that the repository belongs to.
+    #[serde(default)]
+    pub installation_id: Field<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "camelCase")]
 pub enum ForgeKind {
     Github,
     Gitlab,
     Gitea,
+    /// bitbucket.org.
+    Bitbucket,
+    BitbucketDataCenter,
 }
 
 /// Names of files on the controller's host; never the secrets themselves.

@@ -171,6 +171,13 @@ fn forges_are_checked() {
         )),
         "ok"
     );
+    for forge in [
+        "kind: bitbucket, repository: a/b, tokenFile: /run/t, username: ann@team.example",
+        "kind: bitbucketDataCenter, apiUrl: \"https://b.example\", repository: ~ann/b, tokenFile: /run/t",
+        "kind: github, repository: a/b, app: {id: \"12\", privateKeyFile: /run/k, installationId: 34}",
+    ] {
+        assert_eq!(told(forge), "ok", "{forge}");
+    }
     for (forge, why) in [
         ("repository: a/b, tokenFile: /run/t", "\"kind\" is missing"),
         (
@@ -192,8 +199,24 @@ fn forges_are_checked() {
             "a user or a password",
         ),
         (
-            "kind: bitbucket, repository: a/b, tokenFile: /run/t",
+            "kind: sourcehut, repository: a/b, tokenFile: /run/t",
             "spec.forge.kind",
+        ),
+        (
+            "kind: github, repository: a/b, tokenFile: /run/t, app: {id: \"1\", privateKeyFile: /run/k}",
+            "app: it stands in place of tokenFile",
+        ),
+        (
+            "kind: gitlab, repository: a/b, app: {id: \"1\", privateKeyFile: /run/k}",
+            "only GitHub has Apps",
+        ),
+        (
+            "kind: github, repository: a/b, app: {id: \"1\"}",
+            "\"privateKeyFile\" is missing",
+        ),
+        (
+            "kind: github, repository: a/b, tokenFile: /run/t, username: ann",
+            "username: it is for Bitbucket",
         ),
     ] {
         let told = told(forge);

@@ -8,7 +8,7 @@ use crate::manifest::raw;
 use crate::manifest::tree::NodeId;
 use crate::model::forge::{check_api_url, check_repository};
 use crate::model::source::Credentials;
-use crate::model::{ForgeKind, ForgeSpec, ProjectName, SourceName, SourceSpec};
+use crate::model::{ForgeKind, ForgeSpec, GitHubApp, ProjectName, SourceName, SourceSpec};
 
 /// `None` once anything is wrong.
 pub fn source(
@@ -64,12 +64,26 @@ fn forge(cx: &Cx<'_>, field: &Field<raw::source::Forge>) -> Option<ForgeSpec> {
     let (node, raw) = field.set()?;
     let kind = cx.required(node, "kind", &raw.kind);
     let repository = cx.required(node, "repository", &raw.repository);
-    cx.required(node, "tokenFile", &raw.token_file);
     let token_file = cx.parse(&raw.token_file, |t| t, text::absolute_path);
+    let app = raw.app.set().and_then(|(node, app)| {
+        let id = cx.required(node, "id", &app.id);
+        cx.required(node, "privateKeyFile", &app.private_key_file);
+        let file = cx.parse(&app.private_key_file, |t| t, text::absolute_path);
+        Some(GitHubApp {
+            id: id?.1.clone(),
+            private_key_file: file?,
+            installation_id: app.installation_id.get().copied(),
+        })
+    });
+    if raw.app.is_absent() {
+        cx.required(node, "tokenFile", &raw.token_file);
+    }
     let kind = match kind?.1 {
         raw::source::ForgeKind::Github => ForgeKind::GitHub,
         raw::source::ForgeKind::Gitlab => ForgeKind::GitLab,
         raw::source::ForgeKind::Gitea => ForgeKind::Gitea,
+        raw::source::ForgeKind::Bitbucket => ForgeKind::BitbucketCloud,
+        raw::source::ForgeKind::BitbucketDataCenter => ForgeKind::BitbucketDataCenter,
     };
     let api_url = match raw.api_url.set() {
         Some((at, url)) => {
@@ -92,12 +106,21 @@ fn forge(cx: &Cx<'_>, field: &Field<raw::source::Forge>) -> Option<ForgeSpec> {
     if let Err(why) = check_repository(kind, repository) {
         cx.problem(at, why);
     }
-    Some(ForgeSpec {
+    let forge = ForgeSpec {
         kind,
         api_url: api_url?,
         repository: repository.clone(),
-        token_file: token_file?,
-    })
+        token_file,
+        username: raw.username.get().cloned(),
+        app,
+    };
+    // What no field gets wrong for itself.
+    if cx.is_clean()
+        && let Err((field, why)) = forge.check()
+    {
+        cx.problem(node, format!("{field}: {why}"));
+    }
+    Some(forge)
 }
 
 fn url_of(cx: &Cx<'_>, field: &Field<String>) -> Option<String> {

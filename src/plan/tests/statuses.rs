@@ -30,7 +30,9 @@ fn source(forge: bool) -> SourceSpec {
             kind: ForgeKind::GitHub,
             api_url: "https://forge.example".to_owned(),
             repository: "team/apps".to_owned(),
-            token_file: "/run/token".to_owned(),
+            token_file: Some("/run/token".to_owned()),
+            username: None,
+            app: None,
         }),
     }
 }

@@ -267,7 +267,9 @@ fn a_repository_cannot_declare_a_source_that_reaches_into_the_host() {
                 kind: ForgeKind::Gitea,
                 api_url: "https://git.example".to_owned(),
                 repository: "a/b".to_owned(),
-                token_file: "/var/lib/evenkeel/admin-token".to_owned(),
+                token_file: Some("/var/lib/evenkeel/admin-token".to_owned()),
+                username: None,
+                app: None,
             })
         },
     ];
