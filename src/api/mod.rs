@@ -12,6 +12,7 @@ pub mod app_status;
 pub mod error;
 pub mod list;
 pub mod node;
+pub mod plan;
 pub mod release;
 pub mod source;
 pub mod verb;
@@ -20,6 +21,7 @@ pub use app::{AppStatus, InstanceView, Rejected, Replicas, Revision, RolloutView
 pub use error::ProblemDetails;
 pub use list::Page;
 pub use node::NodeView;
+pub use plan::PlanInput;
 pub use release::{CommitView, ReleaseView};
 pub use source::{SourceInput, SourceStatus};
 pub use verb::{EmptyInput, ReasonInput, Why};

@@ -80,6 +80,8 @@ pub enum Command {
     #[command(subcommand)]
     Source(SourceCommand),
 
+    /// Show what the specs in a folder would do to the live cluster
+    Plan(PlanArgs),
     /// Check the specs in a folder
     Validate {
         /// Folder that holds them
@@ -148,6 +150,18 @@ pub struct VerbArgs {
     /// Kept in the event, for those who ask later
     #[arg(long)]
     pub reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// Folder that holds them: the repository's root, or the source's folder in it
+    pub dir: PathBuf,
+    /// Source whose tree it is; may be left out where there is one
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// Exit with 5 where something would change, 0 where nothing would
+    #[arg(long)]
+    pub detailed_exitcode: bool,
 }
 
 #[derive(Subcommand, Debug)]

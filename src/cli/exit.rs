@@ -17,6 +17,8 @@ pub enum Code {
     Unreachable = 3,
     /// Gave up waiting.
     TimedOut = 4,
+    /// `plan --detailed-exitcode`: it is well, and something would change.
+    Changes = 5,
 }
 
 impl From<Code> for ExitCode {

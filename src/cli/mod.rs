@@ -8,6 +8,7 @@ pub mod args;
 mod events;
 pub mod exit;
 pub mod output;
+mod plan;
 pub mod roles;
 mod server;
 mod source;
@@ -70,6 +71,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Command::Resume(args) => verbs::resume(&global, args).await,
             Command::Nodes => verbs::nodes(&global).await,
             Command::Source(command) => source::run(&global, command).await,
+            Command::Plan(args) => plan::run(&global, args).await,
             Command::Validate { dir } => validate::validate(&global, &dir),
             Command::Schema => validate::schema(&global),
         }

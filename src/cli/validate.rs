@@ -82,7 +82,7 @@ pub fn schema(global: &Global) -> Outcome {
 }
 
 /// All spec files below `folder`, by path below the root.
-fn collect(
+pub(super) fn collect(
     root: &Path,
     folder: &str,
     depth: usize,
@@ -150,7 +150,7 @@ fn read(path: &Path, limit: u64) -> std::io::Result<Content> {
 }
 
 /// What a spec names in `files`.
-fn look_up(root: &Path, path: &str) -> Lookup {
+pub(super) fn look_up(root: &Path, path: &str) -> Lookup {
     let mut full = PathBuf::from(root);
     // Like a tree of Git: a symlink anywhere on the way is not followed.
     for part in path.split('/') {
@@ -178,7 +178,7 @@ fn look_up(root: &Path, path: &str) -> Lookup {
     }
 }
 
-fn read_text(root: &Path, file: &str) -> Option<String> {
+pub(super) fn read_text(root: &Path, file: &str) -> Option<String> {
     match look_up(root, file) {
         Lookup::Found(bytes) => String::from_utf8(bytes).ok(),
         Lookup::Missing | Lookup::TooLarge { .. } | Lookup::NotAFile { .. } => None,

@@ -6,10 +6,10 @@ use reqwest::Method;
 
 use crate::api::list::MAX_LIMIT;
 use crate::api::{
-    AppStatus, CommitView, EmptyInput, InstanceView, NodeView, Page, ReasonInput, ReleaseView,
-    RolloutView, SourceInput, SourceStatus, Why,
+    AppStatus, CommitView, EmptyInput, InstanceView, NodeView, Page, PlanInput, ReasonInput,
+    ReleaseView, RolloutView, SourceInput, SourceStatus, Why,
 };
-use crate::model::{AppKey, SourceName};
+use crate::model::{AppKey, Preview, SourceName};
 
 use super::http::CALL_DEADLINE;
 use super::{Client, Error};
@@ -154,6 +154,11 @@ impl Client {
 
     pub async fn commits(&self, name: &SourceName) -> Result<Page<CommitView>, Error> {
         self.get(&["sources", name.as_str(), "commits"], &[]).await
+    }
+
+    /// What a tree would do; changes nothing.
+    pub async fn plan(&self, input: &PlanInput) -> Result<Preview, Error> {
+        self.send(Method::POST, &["plan"], input).await
     }
 
     pub async fn nodes(&self) -> Result<Page<NodeView>, Error> {

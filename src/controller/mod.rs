@@ -20,6 +20,7 @@ mod leadership;
 mod logs;
 mod notify;
 mod observe;
+mod pulls;
 mod reconcile;
 mod retention;
 mod sync;
@@ -72,6 +73,8 @@ struct Inner {
     outbox: Notify,
     forge_troubles: Mutex<notify::Troubles>,
     forge: crate::forge::Client,
+    /// Previews under way.
+    looks: pulls::Looks,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -102,6 +105,7 @@ pub fn start(store: Store, mirrors: Mirrors, options: Options, stop: Cancellatio
         outbox: Notify::new(),
         forge_troubles: Mutex::default(),
         forge: crate::forge::Client::default(),
+        looks: pulls::Looks::default(),
         tasks: TaskTracker::new(),
         stop,
     };

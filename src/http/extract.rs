@@ -10,22 +10,28 @@ use serde::de::DeserializeOwned;
 use super::{AppState, MAX_BODY_BYTES, Problem};
 use crate::model::{AppKey, NodeName, SourceName};
 
+/// The largest body that the route takes, in bytes; for the words of a refusal.
+#[derive(Clone, Copy)]
+pub struct BodyLimit(pub usize);
+
 /// The body as it came, bounded.
 pub struct RawBody(pub Bytes);
 
 impl FromRequest<AppState> for RawBody {
     type Rejection = Problem;
     async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let limit = request.extensions().get::<BodyLimit>();
+        let limit = limit.map_or(MAX_BODY_BYTES, |limit| limit.0);
         match Bytes::from_request(request, state).await {
             Ok(bytes) => Ok(RawBody(bytes)),
-            Err(rejection) => Err(too_large_or_broken(rejection)),
+            Err(rejection) => Err(too_large_or_broken(rejection, limit)),
         }
     }
 }
 
-fn too_large_or_broken(rejection: BytesRejection) -> Problem {
+fn too_large_or_broken(rejection: BytesRejection, limit: usize) -> Problem {
     if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-        Problem::too_large(MAX_BODY_BYTES)
+        Problem::too_large(limit)
     } else {
         Problem::bad_request("the body broke off")
     }

@@ -23,6 +23,7 @@ mod hooks;
 mod logs;
 mod nodes;
 mod page;
+mod plan;
 mod problem;
 mod route;
 mod routes;

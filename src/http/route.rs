@@ -5,15 +5,16 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::{Extension, Router};
 
 use super::auth::{self, Access};
+use super::extract::BodyLimit;
 use super::{AppState, MAX_BODY_BYTES, Problem, forward};
 
 /// From the end of a request's head to the start of its answer.
@@ -80,7 +81,8 @@ impl Route {
             Some(bytes) => DefaultBodyLimit::max(bytes),
             None => DefaultBodyLimit::disable(),
         };
-        let mut handler = self.handler.route_layer(limit);
+        let told = Extension(BodyLimit(self.body.unwrap_or(MAX_BODY_BYTES)));
+        let mut handler = self.handler.route_layer(limit).route_layer(told);
         if self.leader {
             handler = handler.route_layer(from_fn_with_state(state.clone(), forward::to_leader));
         }

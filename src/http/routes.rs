@@ -3,7 +3,7 @@
 
 use super::auth::{ADMINISTER, Access, OPERATE, OPERATE_APP, VIEW, VIEW_APP, VIEW_CLUSTER};
 use super::route::{Route, delete, get, post, put};
-use super::{MAX_REPORT_BYTES, agents, apps, events, health, hooks, logs, nodes, page};
+use super::{MAX_REPORT_BYTES, agents, apps, events, health, hooks, logs, nodes, page, plan};
 use super::{sources, verbs};
 
 pub fn all() -> Vec<Route> {
@@ -73,6 +73,7 @@ pub fn all() -> Vec<Route> {
             ADMINISTER,
             sources::approve,
         ),
+        post("/api/v1/plan", VIEW, plan::plan).body(crate::api::plan::MAX_BYTES),
         get("/api/v1/nodes", VIEW, nodes::list),
         get("/api/v1/nodes/{name}", VIEW, nodes::show),
         get("/api/v1/events", VIEW, events::list),

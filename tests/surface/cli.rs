@@ -6,25 +6,25 @@ use serde_json::Value;
 
 use crate::server::{ADMIN, Server, app};
 
-struct Run {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Run {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
 impl Run {
     #[track_caller]
-    fn check(self, code: i32) -> Run {
+    pub fn check(self, code: i32) -> Run {
         assert_eq!(self.code, code, "out: {}\nerr: {}", self.out, self.err);
         self
     }
     #[track_caller]
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}", self.out))
     }
 }
 
-async fn run(url: Option<&str>, token: &str, args: &[&str]) -> Run {
+pub async fn run(url: Option<&str>, token: &str, args: &[&str]) -> Run {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_evenkeel"));
     command.args(args).kill_on_drop(true);
     for name in ["EVENKEEL_DATA_DIR", "EVENKEEL_URL", "EVENKEEL_TOKEN"] {

@@ -19,6 +19,7 @@ mod hooks;
 mod limits;
 #[path = "../support/pg.rs"]
 mod pg;
+mod plans;
 #[path = "../support/forge.rs"]
 mod recorder;
 mod server;

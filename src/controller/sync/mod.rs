@@ -7,6 +7,8 @@
 mod source;
 mod tree;
 
+pub(super) use tree::Tree;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use crate::manifest::{self, ChangedFile, Content, Defaults, Index, Lookup, limit
 use crate::model::{CommitId, SourceSpec};
 use crate::plan::following::Differing;
 
-pub(super) struct Tree {
+pub(in crate::controller) struct Tree {
     pub index: Index,
     /// Fixed for the process: another policy is another process, which reads all anew.
     allowed_host_paths: Arc<[String]>,
