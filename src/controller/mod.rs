@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use error::{BoxError, Error};
+pub use pulls::Unreadable;
 pub use types::{Committed, LogLine, LogQuery, Options, Role, Status, SyncStatus};
 
 pub use crate::plan::{AppReport, Decision, IdSource, Refusal};

@@ -11,7 +11,7 @@ use super::extract::Json as Body;
 use super::{AppState, Problem};
 use crate::api::SourceInput;
 use crate::api::plan::{MAX_FILES, PlanFile, PlanInput};
-use crate::git;
+use crate::controller::Unreadable;
 use crate::model::{CommitId, Preview, SourceSpec};
 
 /// Below the deadline of a request, so that who asks is told what happened.
@@ -70,7 +70,7 @@ async fn ask(
         (None, Some(commit)) if is_known => {
             check(&commit)?;
             let found = state.handle.preview_commit(spec, &commit).await?;
-            found.map_err(|error| refused(spec, &error))
+            found.map_err(|why| refused(spec, &commit, why))
         }
         (None, Some(_)) => Err(
             Problem::not_found(format!("there is no source {}", spec.name))
@@ -127,9 +127,9 @@ fn check(commit: &CommitId) -> Result<(), Problem> {
     ))
 }
 
-fn refused(spec: &SourceSpec, error: &git::Error) -> Problem {
-    match error {
-        git::Error::CommitMissing { commit, .. } => Problem::not_found(format!(
+fn refused(spec: &SourceSpec, commit: &CommitId, why: Unreadable) -> Problem {
+    match why {
+        Unreadable::NotFetched => Problem::not_found(format!(
             "commit {} of source {} is not here: only what was fetched can be planned",
             commit.short(),
             spec.name
@@ -138,6 +138,6 @@ fn refused(spec: &SourceSpec, error: &git::Error) -> Problem {
             "push it to {}, or plan its files: evenkeel plan DIR --source {}",
             spec.branch, spec.name
         )),
-        error => Problem::conflict(error.to_string()),
+        Unreadable::Refused(why) => Problem::conflict(why),
     }
 }

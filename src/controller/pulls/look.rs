@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::super::leadership::chain;
 use super::super::sync::Tree;
 use super::super::{Error, Handle};
 use crate::clock;
@@ -14,6 +15,14 @@ use crate::plan::preview::{PreviewInput, outline};
 
 /// Previews made at the same time: each may use a core for seconds.
 const AT_ONCE: usize = 2;
+
+/// Why a commit cannot be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    NotFetched,
+    /// Its folder is missing, or its content is not fit to be read.
+    Refused(String),
+}
 
 /// Room for previews; more wait for their turn.
 pub(in crate::controller) struct Looks(Arc<Semaphore>);
@@ -55,13 +64,12 @@ impl Handle {
 
     /// What a commit would do that a mirror of the source holds.
     ///
-    /// The outer error is the controller's, the inner one Git's: `CommitMissing` for one that
-    /// was not fetched.
+    /// The outer error is the controller's, the inner one the repository's.
     pub async fn preview_commit(
         &self,
         spec: &SourceSpec,
         commit: &CommitId,
-    ) -> Result<Result<Preview, git::Error>, Error> {
+    ) -> Result<Result<Preview, Unreadable>, Error> {
         let _turn = self.turn().await?;
         let mut tree = Tree::new(self.0.options.allowed_host_paths.as_slice().into());
         let (mirrors, spec_of, at) = (self.0.mirrors.clone(), spec.clone(), commit.clone());
@@ -74,7 +82,8 @@ impl Handle {
                 let preview = self.preview(spec, Some(commit.clone()), Arc::new(catalog));
                 preview.await.map(Ok)
             }
-            Err(error) => Ok(Err(error)),
+            Err(git::Error::CommitMissing { .. }) => Ok(Err(Unreadable::NotFetched)),
+            Err(error) => Ok(Err(Unreadable::Refused(chain(&error)))),
         }
     }
 

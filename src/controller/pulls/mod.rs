@@ -8,3 +8,4 @@
 mod look;
 
 pub(super) use look::Looks;
+pub use look::Unreadable;
