@@ -197,6 +197,7 @@ impl World {
     fn plan(&mut self, now: Timestamp, scope: Scope<'_>) -> usize {
         let input = PlanInput {
             now,
+            since: Timestamp(0),
             snapshot: &self.snapshot,
             scope,
             settings: &self.settings,

@@ -93,6 +93,7 @@ fn place_all(cluster: &Snapshot, instances: usize, run: usize) {
     let settings = Settings::default();
     let input = PlanInput {
         now: NOW,
+        since: Timestamp(0),
         snapshot: cluster,
         scope: Scope::All,
         settings: &settings,

@@ -5,12 +5,20 @@
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Role, Status};
-use crate::model::{Epoch, Generation, Snapshot};
-use crate::plan::lease::may_act;
+use crate::model::{Epoch, Generation, Snapshot, Timestamp};
+use crate::plan::lease::{Clock, Moment, may_act};
+
+impl Moment for Instant {
+    fn since(self, earlier: Instant) -> Duration {
+        self.saturating_duration_since(earlier)
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Image(RwLock<State>);
@@ -35,11 +43,25 @@ pub(super) struct Leading {
     pub epoch: Epoch,
     /// When it began to listen to agents.
     pub since: Instant,
+    /// The time by which it decides.
+    pub clock: Clock<Instant>,
     /// From here on it no longer acts, whatever it believes: another may lead.
     pub deadline: Instant,
     /// Ends with the leadership; the leader's loops hang on it.
     pub term: CancellationToken,
     pub address: String,
+}
+
+impl Leading {
+    /// Since when it has watched, by its own time.
+    pub fn watched_since(&self) -> Timestamp {
+        self.clock.time(self.since)
+    }
+
+    /// The leadership's present time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.time(Instant::now())
+    }
 }
 
 impl Default for State {

@@ -12,7 +12,7 @@ use super::image::{Leading, Part};
 use super::{Error, Handle, notify, observe, reconcile, retention, sync};
 use crate::model::{Actor, Event, EventKind};
 use crate::plan::Decision;
-use crate::plan::lease::{Due, Keeper};
+use crate::plan::lease::{Clock, Due, Keeper};
 use crate::store::{self, Lease};
 
 /// For the leader's loops to end once the leadership has; they only finish what they hold.
@@ -98,6 +98,7 @@ async fn lead(handle: &Handle, lease: Lease, asked: Instant) {
     let mut leading = Leading {
         epoch: lease.epoch,
         since: Instant::now(),
+        clock: Clock::new(asked, lease.now),
         deadline: keeper.deadline(),
         term: term.clone(),
         address: handle.0.options.address.clone(),
@@ -218,15 +219,15 @@ async fn keep(handle: &Handle, leading: &Leading, keeper: &mut Keeper<Instant>) 
 }
 
 async fn announce(handle: Handle) {
+    let Ok(leading) = handle.0.image.leading() else {
+        return;
+    };
+    let message = format!(
+        "the controller at {} leads, epoch {}",
+        handle.0.options.address, leading.epoch.0
+    );
     let told = handle
         .transact("leadership", |_, now, _| {
-            let message = match handle.0.image.leading() {
-                Ok(leading) => format!(
-                    "the controller at {} leads, epoch {}",
-                    handle.0.options.address, leading.epoch.0
-                ),
-                Err(_) => return Ok(Decision::default()),
-            };
             Ok(Decision {
                 changes: Vec::new(),
                 events: vec![Event::new(

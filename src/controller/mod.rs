@@ -42,7 +42,7 @@ pub use crate::plan::{AppReport, Decision, IdSource, Refusal};
 
 use crate::clock;
 use crate::git::Mirrors;
-use crate::model::{AppKey, Event, Snapshot};
+use crate::model::{AppKey, Event, Snapshot, Timestamp};
 use crate::plan::touched::{Marks, Touched};
 use crate::store::Store;
 use image::Image;
@@ -147,6 +147,12 @@ impl Handle {
     /// For what is not kept in memory: events, commits, ended rollouts.
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// The time by which the cluster is judged: the leadership's, else this host's.
+    fn now(&self) -> Timestamp {
+        let leading = self.0.image.leading();
+        leading.map_or_else(|_| clock::now(), |leading| leading.now())
     }
 
     pub fn status(&self) -> Status {

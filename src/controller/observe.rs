@@ -12,13 +12,12 @@ use super::leadership::chain;
 use super::reconcile::plan_checked;
 use super::{Error, Handle, Refusal, lock};
 use crate::api::agent::Report;
-use crate::clock;
 use crate::model::{NodeName, Snapshot, Timestamp};
 use crate::plan::hearing::Order;
 use crate::plan::observe::{
     NodeReport, STOOD_STILL, SeenInstance, SeenNote, apps_to_follow, plan_liveness, plan_report,
 };
-use crate::plan::{Decision, IdSource};
+use crate::plan::{Decision, IdSource, PlanInput, Scope};
 use crate::store;
 
 /// Between two looks at who is silent.
@@ -53,7 +52,7 @@ impl Handle {
             }
             Order::Predecessor => return Err(displaced(&node)),
         }
-        let news = self.read(|s| plan_report(clock::now(), s, &report))?;
+        let news = self.read(|s| plan_report(leading.now(), s, &report))?;
         let agents = &self.0.agents;
         if news.changes.is_empty() && news.events.is_empty() {
             lock(agents)
@@ -77,7 +76,7 @@ impl Handle {
                     drop(agents);
                     let mut decision = plan_report(now, snapshot, &report);
                     if then == Then::Plan {
-                        self.follow(snapshot, now, &mut decision, ids);
+                        self.follow(&leading, snapshot, now, &mut decision, ids);
                     }
                     Ok(decision)
                 })
@@ -100,6 +99,7 @@ impl Handle {
     /// not added here, the reconciler plans by itself a moment later.
     fn follow(
         &self,
+        leading: &Leading,
         snapshot: &Snapshot,
         now: Timestamp,
         decision: &mut Decision,
@@ -109,9 +109,15 @@ impl Handle {
         if apps.is_empty() {
             return;
         }
-        let settings = &self.0.options.settings;
+        let input = PlanInput {
+            now,
+            since: leading.watched_since(),
+            snapshot,
+            scope: Scope::Apps(&apps),
+            settings: &self.0.options.settings,
+        };
         // An error is told when the reconciler meets it.
-        if let Ok(plan) = plan_checked(snapshot, &decision.changes, now, &apps, settings, ids) {
+        if let Ok(plan) = plan_checked(&input, &decision.changes, ids) {
             decision.changes.extend(plan.changes);
             decision.events.extend(plan.events);
         }
@@ -160,7 +166,7 @@ impl Handle {
             .hearing
             .last_heard(leading.epoch)
             .find(|(n, _)| *n == node)?;
-        Some(clock::now() - at.elapsed())
+        Some(leading.now() - at.elapsed())
     }
 }
 
@@ -261,7 +267,7 @@ async fn judge_silence(
             settings,
         )
     };
-    let news = handle.read(|s| decide(s, clock::now()))?;
+    let news = handle.read(|s| decide(s, leading.now()))?;
     if news.changes.is_empty() {
         return Ok(());
     }

@@ -14,11 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::leadership::chain;
 use super::{Error, Handle, lock};
-use crate::clock;
-use crate::model::{AppKey, Change, Snapshot, Timestamp};
+use crate::model::{AppKey, Change};
 use crate::plan::agenda::Agenda;
 use crate::plan::report::Waiting;
-use crate::plan::{self, AppReport, Decision, IdSource, Plan, PlanInput, Refusal, Scope, Settings};
+use crate::plan::{self, AppReport, Decision, IdSource, Plan, PlanInput, Refusal, Scope};
 
 /// Apps planned in one transaction: bounds its size, and how long others wait for theirs.
 const BATCH: usize = 256;
@@ -86,7 +85,7 @@ impl Reconciler {
         loop {
             let mut marks = std::mem::take(&mut *lock(&self.handle.0.marks));
             marks.all |= Instant::now() >= safety_net;
-            let due = self.agenda.take_due(clock::now());
+            let due = self.agenda.take_due(self.handle.now());
             if !marks.is_empty() || !due.is_empty() {
                 marks.apps.extend(due);
                 let resolved = self
@@ -104,7 +103,7 @@ impl Reconciler {
             }
             let mut until = safety_net.min(Instant::now() + LONGEST_SLEEP);
             if let Some(at) = self.agenda.next() {
-                let wait = at.since(clock::now()).max(Duration::from_millis(1));
+                let wait = at.since(self.handle.now()).max(Duration::from_millis(1));
                 until = until.min(Instant::now() + wait);
             }
             tokio::select! {
@@ -166,7 +165,7 @@ impl Reconciler {
 
     /// Leaves the apps as they are, says so, and tries again after a while.
     fn condemn(&mut self, apps: &BTreeSet<AppKey>, why: &str) {
-        let until = clock::now() + AFTER_PLANNER_ERROR;
+        let until = self.handle.now() + AFTER_PLANNER_ERROR;
         for app in apps {
             tracing::error!(%app, why, "this app cannot be planned and stays as it is; please report this");
             self.agenda.set(app, Some(until));
@@ -183,6 +182,10 @@ impl Reconciler {
 
     async fn attempt(&mut self, apps: &BTreeSet<AppKey>) -> Outcome {
         let settings = self.handle.0.options.settings;
+        let since = match self.handle.0.image.leading() {
+            Ok(leading) => leading.watched_since(),
+            Err(error) => return Outcome::Later(error),
+        };
         let mut planned: Result<Plan, String> = Ok(Plan::default());
         let cause = match apps.first() {
             Some(app) if apps.len() == 1 => format!("plan {app}"),
@@ -191,7 +194,14 @@ impl Reconciler {
         let result = self
             .handle
             .transact(&cause, |snapshot, now, ids| {
-                planned = plan_checked(snapshot, &[], now, apps, &settings, ids);
+                let input = PlanInput {
+                    now,
+                    since,
+                    snapshot,
+                    scope: Scope::Apps(apps),
+                    settings: &settings,
+                };
+                planned = plan_checked(&input, &[], ids);
                 Ok::<_, Refusal>(match &mut planned {
                     Ok(plan) => Decision {
                         changes: std::mem::take(&mut plan.changes),
@@ -214,7 +224,7 @@ impl Reconciler {
 
     /// Keeps what the plan said of each app until the next one.
     fn keep(&mut self, apps: &BTreeSet<AppKey>, mut plan: Plan) {
-        let now = clock::now();
+        let now = self.handle.now();
         for app in apps {
             self.agenda.planned(app, &plan, now);
             let report = plan.report.apps.remove(app).unwrap_or_default();
@@ -225,23 +235,14 @@ impl Reconciler {
 
 /// Plans as if `observed` were in the snapshot, or says what is wrong with the planner.
 pub(super) fn plan_checked(
-    snapshot: &Snapshot,
+    input: &PlanInput<'_>,
     observed: &[Change],
-    now: Timestamp,
-    apps: &BTreeSet<AppKey>,
-    settings: &Settings,
     ids: &mut IdSource,
 ) -> Result<Plan, String> {
-    let input = PlanInput {
-        now,
-        snapshot,
-        scope: Scope::Apps(apps),
-        settings,
-    };
-    let plan = catch_unwind(AssertUnwindSafe(|| plan::plan_after(&input, observed, ids)))
+    let plan = catch_unwind(AssertUnwindSafe(|| plan::plan_after(input, observed, ids)))
         .map_err(|panic| format!("the planner panicked: {}", panic_text(&*panic)))?;
     if cfg!(debug_assertions) {
-        let mut seen = snapshot.clone();
+        let mut seen = input.snapshot.clone();
         seen.apply_all(observed).map_err(|e| e.to_string())?;
         let violations = plan::check(&seen, &plan);
         if let Some(first) = violations.first() {

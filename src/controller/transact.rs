@@ -11,7 +11,6 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::image::{Leading, Part};
 use super::{Committed, Decision, Error, Handle, IdSource, Refusal};
-use crate::clock;
 use crate::model::{Generation, OutboxEntry, Snapshot, Timestamp};
 use crate::plan::statuses::next_statuses;
 use crate::plan::touched::touched;
@@ -51,7 +50,7 @@ impl Handle {
             writer.doubt = false;
         }
         let (base, decision, outbox) = self.0.image.read(|snapshot| {
-            let decision = decide(snapshot, clock::now(), &mut writer.ids)?;
+            let decision = decide(snapshot, leading.now(), &mut writer.ids)?;
             let outbox = next_statuses(&self.0.options.cluster, snapshot, &decision.changes);
             Ok::<_, Refusal>((snapshot.generation, decision, outbox))
         })??;

@@ -7,6 +7,7 @@
 use std::ops::Add;
 use std::time::Duration;
 
+use crate::model::Timestamp;
 use crate::mutant::{Mutant, mutant};
 
 /// Part of the lease's life that is kept in reserve for clocks that run apart
@@ -22,6 +23,32 @@ pub struct Keeper<T> {
     ttl: Duration,
     deadline: T,
     next: T,
+}
+
+/// The clock by which a leadership decides: the database's, read once when the lease was taken,
+/// and moved on by the leader's monotonic clock. So it never steps, and one leader's times mean
+/// the same to the next, whatever the hosts' wall clocks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock<T> {
+    at: T,
+    time: Timestamp,
+}
+
+/// A monotonic moment.
+pub trait Moment: Copy {
+    /// Zero where `earlier` is later.
+    fn since(self, earlier: Self) -> Duration;
+}
+
+impl<T: Moment> Clock<T> {
+    /// `asked`: before the database was asked for the `time` that it answered.
+    pub fn new(asked: T, time: Timestamp) -> Clock<T> {
+        Clock { at: asked, time }
+    }
+
+    pub fn time(&self, now: T) -> Timestamp {
+        self.time + now.since(self.at)
+    }
 }
 
 /// What a leader does about its lease now.

@@ -57,6 +57,9 @@ pub enum Scope<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct PlanInput<'a> {
     pub now: Timestamp,
+    /// Since when this leadership has watched, by the same clock. What nobody saw is no
+    /// evidence: deadlines and silence count from here at the earliest.
+    pub since: Timestamp,
     pub snapshot: &'a Snapshot,
     pub scope: Scope<'a>,
     pub settings: &'a Settings,

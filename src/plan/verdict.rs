@@ -95,7 +95,7 @@ pub fn judge(
             | InstancePhase::Stopping => status.first_started_at,
         };
         if let Some(started) = started.filter(|_| !status.ready) {
-            let deadline = started + policy.healthy_deadline;
+            let deadline = work.watched(started) + policy.healthy_deadline;
             if deadline <= now {
                 return Ok(judgement(
                     instance,
@@ -121,7 +121,7 @@ pub fn judge(
         let nodes = &work.input.snapshot.nodes;
         let first = nodes.values().map(|n| n.registered_at).min();
         let since = first.map_or(rollout.progress_at, |at| at.max(rollout.progress_at));
-        let deadline = since + policy.progress_deadline;
+        let deadline = work.watched(since) + policy.progress_deadline;
         if deadline <= now {
             let limit = format_duration(policy.progress_deadline);
             return Ok(match worst {

@@ -12,6 +12,7 @@ use crate::model::{
     Actor, App, Change, Event, EventKind, Goal, Instance, InstanceId, Liveness, NodeName, Release,
     Timestamp,
 };
+use crate::mutant::{Mutant, mutant};
 
 pub struct Work<'a> {
     pub input: &'a PlanInput<'a>,
@@ -196,9 +197,19 @@ impl<'a> Work<'a> {
             None => Some(Duration::MAX),
             Some(node) => match node.liveness {
                 Liveness::Ready => None,
-                Liveness::Suspect | Liveness::Lost => Some(self.now().since(node.last_heard)),
+                Liveness::Suspect | Liveness::Lost => {
+                    Some(self.now().since(self.watched(node.last_heard)))
+                }
             },
         }
+    }
+
+    /// From when on what began at `at` was watched by who leads now.
+    pub fn watched(&self, at: Timestamp) -> Timestamp {
+        if mutant(Mutant::UnwatchedDeadlines) {
+            return at;
+        }
+        at.max(self.input.since)
     }
 
     pub fn overlay(&self) -> &Overlay {

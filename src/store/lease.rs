@@ -7,9 +7,12 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::session::within;
 use super::{Epoch, Error, Store};
 use crate::failpoint::Op;
+use crate::model::Timestamp;
 
 /// A leadership as the database knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Lease {
     pub epoch: Epoch,
     /// Time left when the database answered; count it from before the call.
     pub expires_in: Duration,
+    /// The database's clock when it answered.
+    pub now: Timestamp,
 }
 
 #[derive(sqlx::FromRow)]
@@ -30,6 +35,7 @@ struct Row {
     address: String,
     epoch: i64,
     expires_in: f64,
+    now: DateTime<Utc>,
 }
 
 impl From<Row> for Lease {
@@ -39,6 +45,7 @@ impl From<Row> for Lease {
             address: row.address,
             epoch: Epoch(row.epoch),
             expires_in: Duration::try_from_secs_f64(row.expires_in).unwrap_or_default(),
+            now: Timestamp::from(row.now),
         }
     }
 }
@@ -58,7 +65,8 @@ impl Store {
                      expires_at = clock_timestamp() + make_interval(secs => $3)
                  WHERE holder IS NULL OR holder = $1 OR expires_at <= clock_timestamp()
                  RETURNING holder, address, epoch,
-                     extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in",
+                     extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in,
+                     clock_timestamp() AS now",
             )
             .bind(holder)
             .bind(address)
@@ -80,7 +88,8 @@ impl Store {
                     "UPDATE lease SET expires_at = clock_timestamp() + make_interval(secs => $2)
                      WHERE epoch = $1 AND holder IS NOT NULL
                      RETURNING holder, address, epoch,
-                         extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in",
+                         extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in,
+                     clock_timestamp() AS now",
                 )
                 .bind(epoch.0)
                 .bind(ttl.as_secs_f64())
@@ -143,7 +152,8 @@ impl Store {
         self.read("current lease", async |conn| {
             let row: Option<Row> = sqlx::query_as(
                 "SELECT holder, address, epoch,
-                     extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in
+                     extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in,
+                     clock_timestamp() AS now
                  FROM lease WHERE holder IS NOT NULL AND expires_at > clock_timestamp()",
             )
             .fetch_optional(conn)

@@ -142,6 +142,7 @@ impl World {
     pub fn plan_only(&self, ids: &mut IdSource) -> Plan {
         let input = PlanInput {
             now: self.clock,
+            since: Timestamp(0),
             snapshot: &self.snapshot,
             scope: Scope::All,
             settings: &self.settings,

@@ -16,7 +16,6 @@ use super::super::leadership::chain;
 use super::super::{Error, Handle, lock};
 use super::Task;
 use super::tree::Tree;
-use crate::clock;
 use crate::git::{self, Fetched, LocalWatch};
 use crate::model::{Actor, Change, CommitId, Event, EventKind, SourceName, SyncOutcome, Timestamp};
 use crate::plan::Decision;
@@ -140,7 +139,7 @@ impl Follower {
         let mut status = lock(&self.task.status);
         status.running = false;
         status.attempts += 1;
-        status.next_attempt_at = Some(clock::now() + pause);
+        status.next_attempt_at = Some(self.handle.now() + pause);
         match attempt {
             Attempt::Done => {
                 let outcome = self
@@ -165,7 +164,7 @@ impl Follower {
         {
             let mut status = lock(&self.task.status);
             status.running = true;
-            status.last_attempt_at = Some(clock::now());
+            status.last_attempt_at = Some(self.handle.now());
         }
         let deadline = self.handle.0.options.fetch_deadline;
         let fetched = match self.handle.0.mirrors.fetch(&self.task.spec, deadline).await {
@@ -262,7 +261,7 @@ impl Follower {
             author: fetched.info.author.clone(),
             subject: fetched.info.subject.clone(),
             committed_at: fetched.info.committed_at,
-            seen_at: clock::now(),
+            seen_at: self.handle.now(),
             valid: Some(problems.is_empty()),
             problem_count: u32::try_from(problems.len()).unwrap_or(u32::MAX),
             problems: problems.iter().take(PROBLEMS_KEPT).cloned().collect(),
@@ -312,9 +311,9 @@ impl Follower {
     /// A poll that brought nothing new is written down now and then only.
     async fn store_attempt(&self) -> Attempt {
         let name = self.name();
-        let is_old = |at: Option<Timestamp>| {
-            at.is_none_or(|at| clock::now().since(at) > STORE_ATTEMPT_AFTER)
-        };
+        let now = self.handle.now();
+        let is_old =
+            |at: Option<Timestamp>| at.is_none_or(|at| now.since(at) > STORE_ATTEMPT_AFTER);
         let old = self.handle.read(|s| {
             s.sources
                 .get(name)

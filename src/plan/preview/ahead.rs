@@ -61,6 +61,7 @@ pub fn run_ahead(
     let report = loop {
         let input = PlanInput {
             now: run.now,
+            since: Timestamp(0),
             snapshot: run.snapshot,
             scope: Scope::Apps(keys),
             settings,

@@ -217,3 +217,22 @@ fn no_progress_is_condemned_with_what_it_waited_for() {
         rejection.reason
     );
 }
+
+/// While nobody led nobody could see how it went: its deadlines begin anew with the next leader.
+#[test]
+fn a_deadline_that_nobody_watched_condemns_nothing() {
+    let mut world = World::new(&["a", "b"]);
+    world.behave("web:2", Behaviour::NeverReady);
+    world.declare("web", "1", spec("web:1").replicas(2));
+    world.settle();
+    world.declare("web", "2", spec("web:2").replicas(2));
+    world.rounds(3);
+    world.now = world.now + Duration::from_secs(3600);
+    world.since = world.now;
+    world.rounds(3);
+    assert!(world.app("web").quarantine.is_empty());
+    world.wait(300);
+    world.rounds(1);
+    let rejection = world.app("web").quarantine.values().next().unwrap();
+    assert_eq!(rejection.verdict, Verdict::NotReady);
+}

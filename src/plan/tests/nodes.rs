@@ -138,3 +138,31 @@ fn a_node_lost_while_rolling_does_not_condemn_the_release() {
     world.rounds(40);
     assert_eq!(world.serving("web"), "web:2 x3");
 }
+
+/// A new leader has not heard its silence: it listens for as long as the app allows, first.
+#[test]
+fn silence_before_a_leadership_moves_nothing() {
+    let mut world = World::new(&["a", "b", "c"]);
+    world.declare("web", "1", spec("web:1"));
+    world.settle();
+    let node = world
+        .app("web")
+        .instances
+        .values()
+        .next()
+        .unwrap()
+        .node
+        .clone();
+    world.apply(&[Change::SetLiveness {
+        node,
+        liveness: Liveness::Lost,
+        last_heard: world.now,
+    }]);
+    world.now = world.now + Duration::from_secs(3600);
+    world.since = world.now;
+    world.plan();
+    assert_eq!(world.app("web").instances.len(), 1);
+    world.wait(60);
+    world.plan();
+    assert_eq!(world.app("web").instances.len(), 2);
+}

@@ -137,6 +137,8 @@ pub enum Behaviour {
 pub struct World {
     pub snapshot: Snapshot,
     pub now: Timestamp,
+    /// When the present leadership began to watch.
+    pub since: Timestamp,
     pub settings: Settings,
     pub ids: IdSource,
     pub behaviour: BTreeMap<String, Behaviour>,
@@ -153,6 +155,7 @@ impl World {
         let mut world = World {
             snapshot: Snapshot::default(),
             now: Timestamp(1_700_000_000_000),
+            since: Timestamp(0),
             settings: Settings::default(),
             ids: IdSource::new(1),
             behaviour: BTreeMap::new(),
@@ -229,6 +232,7 @@ impl World {
     pub fn plan(&mut self) -> Plan {
         let input = PlanInput {
             now: self.now,
+            since: self.since,
             snapshot: &self.snapshot,
             scope: Scope::All,
             settings: &self.settings,
