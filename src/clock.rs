@@ -22,3 +22,12 @@ pub fn now() -> Timestamp {
 pub fn uuid() -> uuid::Uuid {
     uuid::Uuid::new_v4()
 }
+
+/// Bytes that nobody can guess, for tokens.
+#[cfg(feature = "full")]
+pub fn secret<const N: usize>() -> Result<[u8; N], ring::error::Unspecified> {
+    use ring::rand::SecureRandom as _;
+    let mut bytes = [0; N];
+    ring::rand::SystemRandom::new().fill(&mut bytes)?;
+    Ok(bytes)
+}

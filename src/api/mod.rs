@@ -15,6 +15,7 @@ pub mod node;
 pub mod plan;
 pub mod release;
 pub mod source;
+pub mod token;
 pub mod verb;
 
 pub use app::{AppStatus, InstanceView, Rejected, Replicas, Revision, RolloutView};
@@ -24,6 +25,7 @@ pub use node::NodeView;
 pub use plan::PlanInput;
 pub use release::{CommitView, ReleaseView};
 pub use source::{SourceInput, SourceStatus};
+pub use token::{NewToken, TokenInput, TokenView};
 pub use verb::{EmptyInput, ReasonInput, Why};
 
 /// Where version 1 lives.

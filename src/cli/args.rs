@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::ForgeKind;
 use crate::model::quantity::parse_duration;
+use crate::model::{ForgeKind, Role};
 
 use super::roles;
 
@@ -79,6 +79,9 @@ pub enum Command {
     /// Show and change the followed repositories
     #[command(subcommand)]
     Source(SourceCommand),
+    /// Make, show and revoke tokens of the API
+    #[command(subcommand)]
+    Token(TokenCommand),
 
     /// Show what the specs in a folder would do to the live cluster
     Plan(PlanArgs),
@@ -260,4 +263,32 @@ pub struct SourceAddArgs {
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|e| e.to_string())
+}
+
+#[derive(Subcommand, Debug)]
+pub enum TokenCommand {
+    /// Make a token; it is printed once and kept nowhere
+    Create(TokenCreateArgs),
+    /// Show the tokens that are not revoked
+    List,
+    /// Make a token worthless at once
+    Revoke {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct TokenCreateArgs {
+    /// Name under which its holder acts, such as ci or jane
+    pub name: String,
+    /// viewer: look; operator: use the verbs; admin: also sources and tokens
+    #[arg(long, default_value = "viewer")]
+    pub role: Role,
+    /// The only project it opens; may be given several times
+    #[arg(long = "only", value_name = "PROJECT")]
+    pub only: Vec<String>,
+    /// For how long it is good, such as 720h; left out: until it is revoked
+    #[arg(long, value_name = "DURATION")]
+    pub expires: Option<String>,
 }

@@ -13,6 +13,7 @@ pub mod roles;
 mod server;
 mod source;
 mod status;
+mod token;
 mod validate;
 mod verbs;
 mod wait;
@@ -72,6 +73,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Command::Nodes => verbs::nodes(&global).await,
             Command::Source(command) => source::run(&global, command).await,
             Command::Plan(args) => plan::run(&global, args).await,
+            Command::Token(command) => token::run(&global, command).await,
             Command::Validate { dir } => validate::validate(&global, &dir),
             Command::Schema => validate::schema(&global),
         }

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use reqwest::Method;
+use serde::de::DeserializeOwned;
 
 use crate::api::list::MAX_LIMIT;
 use crate::api::{
-    AppStatus, CommitView, EmptyInput, InstanceView, NodeView, Page, PlanInput, ReasonInput,
-    ReleaseView, RolloutView, SourceInput, SourceStatus, Why,
+    AppStatus, CommitView, EmptyInput, InstanceView, NewToken, NodeView, Page, PlanInput,
+    ReasonInput, ReleaseView, RolloutView, SourceInput, SourceStatus, TokenInput, TokenView, Why,
 };
 use crate::model::{AppKey, Preview, SourceName};
 
@@ -24,14 +25,25 @@ pub struct AppFilter {
 impl Client {
     /// All apps that match, page by page.
     pub async fn apps(&self, filter: &AppFilter) -> Result<Vec<AppStatus>, Error> {
+        let mut query = Vec::new();
+        query.extend(filter.project.clone().map(|p| ("project", p)));
+        query.extend(filter.name.clone().map(|n| ("name", n)));
+        self.all(&["apps"], &query).await
+    }
+
+    /// Every item of a list, page by page.
+    async fn all<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        filter: &[(&str, String)],
+    ) -> Result<Vec<T>, Error> {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let mut query = vec![("limit", MAX_LIMIT.to_string())];
-            query.extend(filter.project.clone().map(|p| ("project", p)));
-            query.extend(filter.name.clone().map(|n| ("name", n)));
+            let mut query = filter.to_vec();
+            query.push(("limit", MAX_LIMIT.to_string()));
             query.extend(after.take().map(|a| ("after", a)));
-            let page: Page<AppStatus> = self.get(&["apps"], &query).await?;
+            let page: Page<T> = self.get(segments, &query).await?;
             all.extend(page.items);
             match page.next {
                 Some(next) => after = Some(next),
@@ -159,6 +171,22 @@ impl Client {
     /// What a tree would do; changes nothing.
     pub async fn plan(&self, input: &PlanInput) -> Result<Preview, Error> {
         self.send(Method::POST, &["plan"], input).await
+    }
+
+    /// All tokens that are not revoked, page by page.
+    pub async fn tokens(&self) -> Result<Vec<TokenView>, Error> {
+        self.all(&["tokens"], &[]).await
+    }
+
+    pub async fn create_token(&self, input: &TokenInput) -> Result<NewToken, Error> {
+        self.send(Method::POST, &["tokens"], input).await
+    }
+
+    pub async fn revoke_token(&self, name: &str) -> Result<(), Error> {
+        let request = self.request(Method::DELETE, &["tokens", name]);
+        self.answer(request.timeout(CALL_DEADLINE))
+            .await
+            .map(|_| ())
     }
 
     pub async fn nodes(&self) -> Result<Page<NodeView>, Error> {

@@ -1,24 +1,25 @@
 //! Who may ask for what.
 //!
-//! A token is either the admin's, which may do everything but what agents do,
-//! or the agents', which opens the agent endpoints and nothing else. Compared in
-//! constant time, as digests, so that neither content nor length shows.
+//! The admin's token may do everything but what agents do, the agents' opens the
+//! agent endpoints and nothing else, a named one opens what its role and its
+//! projects allow. Which texts are tokens is [`super::credentials`]' business.
 //!
 //! Invariant: [`guard`] stands before each route and is told its [`Access`]; a
 //! handler behind it finds the [`Caller`].
 
+use std::sync::Arc;
+
+use super::credentials::{Holder, Refused};
+use super::{AppState, Problem};
+use crate::clock;
+use crate::model::{ProjectName, Projects, Role, Snapshot};
+use crate::store::Seen;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq as _;
-
-use super::{AppState, Problem};
-use crate::model::{ProjectName, Projects, Role, Snapshot};
-use crate::store::Seen;
 
 /// The name under which the admin's token acts.
 pub const ADMIN: &str = "admin";
@@ -75,14 +76,22 @@ pub struct Caller {
     pub name: String,
     pub role: Role,
     pub projects: Projects,
+    /// Of the named token; `None`: the admin's.
+    token: Option<String>,
 }
 
 impl Caller {
+    /// Returns once the token that was shown opens nothing any more.
+    pub(super) fn ended(&self, state: &AppState) -> impl Future<Output = ()> + Send + use<> {
+        Arc::clone(&state.tokens).ended(self.token.clone())
+    }
+
     fn admin() -> Caller {
         Caller {
             name: ADMIN.to_owned(),
             role: Role::Admin,
             projects: Projects::All,
+            token: None,
         }
     }
 
@@ -145,31 +154,6 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         let caller = parts.extensions.get::<Caller>().cloned();
         caller.ok_or_else(|| Problem::internal("a route that needs a token does not ask for one"))
     }
-}
-
-/// Digests of the tokens; the tokens themselves are not kept.
-pub struct Tokens {
-    admin: [u8; 32],
-    agents: [u8; 32],
-}
-
-impl Tokens {
-    /// White space around a token (the line feed of its file) does not count.
-    pub fn new(admin: &str, agents: &str) -> Tokens {
-        Tokens {
-            admin: digest(admin),
-            agents: digest(agents),
-        }
-    }
-}
-
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token.trim().as_bytes()).into()
-}
-
-fn matches(given: &str, expected: &[u8; 32]) -> bool {
-    // An empty token would match an empty token file.
-    !given.trim().is_empty() && bool::from(digest(given).ct_eq(expected))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -236,25 +220,53 @@ fn operator(
     given: Option<&str>,
     challenge: &'static str,
 ) -> Result<Caller, Problem> {
-    match given {
-        Some(token) if matches(token, &state.tokens.admin) => Ok(Caller::admin()),
-        Some(token) if matches(token, &state.tokens.agents) => Err(Problem::forbidden(
+    match holder(state, given, challenge)? {
+        Holder::Admin => Ok(Caller::admin()),
+        Holder::Named(token) => Ok(Caller {
+            name: token.name,
+            role: token.role,
+            projects: token.projects,
+            token: Some(token.id),
+        }),
+        Holder::Agents => Err(Problem::forbidden(
             "the agents' token opens the agent endpoints only",
         )
-        .with_hint("use the admin's token")),
-        Some(_) => Err(Problem::unauthorized("the token is wrong", challenge)),
-        None => Err(Problem::unauthorized("a token is missing", challenge)),
+        .with_hint("use the admin's token, or a named one: evenkeel token create NAME")),
     }
 }
 
 fn agent(state: &AppState, headers: &HeaderMap) -> Result<(), Problem> {
-    match bearer(headers) {
-        Some(token) if matches(token, &state.tokens.agents) => Ok(()),
-        Some(token) if matches(token, &state.tokens.admin) => Err(Problem::forbidden(
+    match holder(state, bearer(headers), BEARER)? {
+        Holder::Agents => Ok(()),
+        Holder::Admin | Holder::Named(_) => Err(Problem::forbidden(
             "the agent endpoints take the agents' token only",
         )
         .with_hint("the agents' token is in DATA_DIR/agent-token")),
-        Some(_) => Err(Problem::unauthorized("the token is wrong", BEARER)),
-        None => Err(Problem::unauthorized("a token is missing", BEARER)),
     }
+}
+
+fn holder(
+    state: &AppState,
+    given: Option<&str>,
+    challenge: &'static str,
+) -> Result<Holder, Problem> {
+    let Some(text) = given else {
+        return Err(Problem::unauthorized("a token is missing", challenge));
+    };
+    let no = |detail: String| Problem::unauthorized(&detail, challenge);
+    let ask = "ask an admin for another: evenkeel token create NAME";
+    state.tokens.holder(text, clock::now()).map_err(|refused| match refused {
+        Refused::Wrong => no("the token is wrong".to_owned()),
+        Refused::Expired { name, at } => {
+            no(format!("the token {name} expired at {at}")).with_hint(ask)
+        }
+        Refused::Revoked { name, by } => no(format!(
+            "the token {name} was revoked by {} at {}",
+            by.by, by.at
+        ))
+        .with_hint(ask),
+        Refused::Unknown => Problem::unavailable(
+            "named tokens cannot be checked: the database has not answered since this server started",
+        ),
+    })
 }

@@ -14,7 +14,6 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 
 use super::auth::Caller;
 use super::extract::Params;
@@ -128,6 +127,7 @@ fn stream(
     let live = state.handle.events();
     let (sender, receiver) = mpsc::channel(BUFFER);
     let stopping = state.stopping.clone();
+    let ended = caller.ended(&state);
     let follower = Follower {
         handle: state.handle,
         caller,
@@ -137,8 +137,14 @@ fn stream(
         last: resume,
         sender,
     };
-    // Ends with the server, or with the client: its sender then fails.
-    tokio::spawn(follower.run(stopping));
+    // Ends with the server, the client (its sender then fails), or the client's token.
+    tokio::spawn(async move {
+        let followed = stopping.run_until_cancelled(follower.run());
+        tokio::select! {
+            _ = followed => {}
+            () = ended => {}
+        }
+    });
     let messages = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
     Ok(Sse::new(messages)
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
@@ -164,8 +170,8 @@ struct Follower {
 struct Ended;
 
 impl Follower {
-    async fn run(mut self, stopping: CancellationToken) {
-        let _ = stopping.run_until_cancelled(self.follow()).await;
+    async fn run(mut self) {
+        let _ = self.follow().await;
     }
 
     async fn follow(&mut self) -> Result<(), Ended> {

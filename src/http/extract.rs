@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::{AppState, MAX_BODY_BYTES, Problem};
+use crate::model::id::check_label;
 use crate::model::{AppKey, NodeName, SourceName};
 
 /// The largest body that the route takes, in bytes; for the words of a refusal.
@@ -157,5 +158,18 @@ impl FromRequestParts<AppState> for NodeParam {
         NodeName::new(name)
             .map(NodeParam)
             .map_err(|e| Problem::bad_request(format!("there can be no such node: {e}")))
+    }
+}
+
+/// `/tokens/{name}`.
+pub struct TokenParam(pub String);
+
+impl FromRequestParts<AppState> for TokenParam {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let name: String = path(parts, state).await?;
+        check_label(&name)
+            .map(|()| TokenParam(name))
+            .map_err(|e| Problem::bad_request(format!("there can be no such token: {e}")))
     }
 }

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use serde::Deserialize;
 
 use super::apps::with_app;
+use super::auth::Caller;
 use super::extract::{App, Params};
 use super::{AppState, Problem};
 use crate::controller::{LogLine, LogQuery};
@@ -31,6 +32,7 @@ pub struct LogParams {
 
 pub async fn show(
     State(state): State<AppState>,
+    caller: Caller,
     App(key): App,
     Params(params): Params<LogParams>,
 ) -> Result<Response, Problem> {
@@ -42,7 +44,8 @@ pub async fn show(
     let lines = state.handle.logs(&key, instance, query).await?;
     let text = lines
         .map(move |line| Ok::<_, std::convert::Infallible>(text_of(line, instance.is_some())))
-        .take_until(state.stopping.clone().cancelled_owned());
+        .take_until(state.stopping.clone().cancelled_owned())
+        .take_until(caller.ended(&state));
     let mut response = Response::new(Body::from_stream(text));
     response.headers_mut().insert(
         header::CONTENT_TYPE,

@@ -15,6 +15,7 @@
 mod agents;
 mod apps;
 mod auth;
+mod credentials;
 mod events;
 mod extract;
 mod forward;
@@ -29,6 +30,7 @@ mod route;
 mod routes;
 mod serve;
 mod sources;
+mod tokens;
 mod verbs;
 
 use std::sync::Arc;
@@ -36,7 +38,8 @@ use std::sync::Arc;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 
-pub use auth::{Caller, Tokens};
+pub use auth::Caller;
+pub use credentials::Tokens;
 pub use problem::Problem;
 pub use serve::{Limits, serve, serve_with};
 

@@ -4,7 +4,7 @@
 use super::auth::{ADMINISTER, Access, OPERATE, OPERATE_APP, VIEW, VIEW_APP, VIEW_CLUSTER};
 use super::route::{Route, delete, get, post, put};
 use super::{MAX_REPORT_BYTES, agents, apps, events, health, hooks, logs, nodes, page, plan};
-use super::{sources, verbs};
+use super::{sources, tokens, verbs};
 
 pub fn all() -> Vec<Route> {
     vec![
@@ -76,6 +76,9 @@ pub fn all() -> Vec<Route> {
         post("/api/v1/plan", VIEW, plan::plan).body(crate::api::plan::MAX_BYTES),
         get("/api/v1/nodes", VIEW, nodes::list),
         get("/api/v1/nodes/{name}", VIEW, nodes::show),
+        get("/api/v1/tokens", ADMINISTER, tokens::list),
+        post("/api/v1/tokens", ADMINISTER, tokens::create),
+        delete("/api/v1/tokens/{name}", ADMINISTER, tokens::revoke),
         get("/api/v1/events", VIEW, events::list),
         get("/api/v1/agent/stream", Access::Agents, agents::stream).on_leader(),
         post("/api/v1/agent/reports", Access::Agents, agents::report).body(MAX_REPORT_BYTES),

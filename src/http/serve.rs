@@ -52,6 +52,8 @@ pub async fn serve_with(
     limits: Limits,
 ) {
     state.stopping = cancel.clone();
+    let tokens = Arc::clone(&state.tokens);
+    let keeping = state.store.clone();
     let service = TowerToHyperService::new(router(state));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -68,6 +70,9 @@ pub async fn serve_with(
     let places = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
     let kill = CancellationToken::new();
+    if let Some(store) = keeping {
+        connections.spawn(tokens.keep(store, cancel.clone()));
+    }
 
     loop {
         let place = tokio::select! {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ProjectName;
+use super::{ProjectName, Timestamp};
 
 /// What its holder may do; each may also do what the ones before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -91,6 +91,41 @@ impl fmt::Display for Projects {
             }
         }
     }
+}
+
+/// SHA-256 of a token's text. Never printed: it is of no use to anybody who reads logs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenDigest(pub [u8; 32]);
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest")
+    }
+}
+
+/// A named token, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Public part of its text.
+    pub id: String,
+    /// A DNS label; one token in force has it at a time.
+    pub name: String,
+    pub role: Role,
+    pub projects: Projects,
+    pub digest: TokenDigest,
+    pub created_at: Timestamp,
+    pub created_by: String,
+    /// From then on it opens nothing; `None`: it lasts until it is revoked.
+    pub expires_at: Option<Timestamp>,
+    /// Some minutes old at most.
+    pub last_used_at: Option<Timestamp>,
+    pub revoked: Option<Revoked>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    pub at: Timestamp,
+    pub by: String,
 }
 
 #[cfg(test)]

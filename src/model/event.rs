@@ -145,5 +145,7 @@ kinds! {
     NodeReturned => "node.returned",
     NodeScheduling => "node.scheduling",
     LeaderElected => "leader.elected",
+    TokenCreated => "token.created",
+    TokenRevoked => "token.revoked",
     BrakeHolds => "brake.holds",
 }

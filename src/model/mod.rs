@@ -27,7 +27,7 @@ pub mod source;
 pub mod spec;
 pub mod time;
 
-pub use access::{Projects, Role};
+pub use access::{Projects, Role, Token};
 pub use action::{ApplyError, Change};
 pub use app::{App, Declared, HealthState, Invalid, Suspension, SyncState};
 pub use declaration::{Catalog, Declaration};

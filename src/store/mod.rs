@@ -5,7 +5,7 @@
 //! events, commits seen, the outbox, retention, and a private server for `evenkeel up`
 //! ([`private_postgres`]).
 //!
-//! Invariants: cluster state is written by [`Store::commit`] alone, under the
+//! Invariants: cluster state (so, all but tokens) is written by [`Store::commit`] alone, under the
 //! leader's epoch and on the generation the decision was based on. Every
 //! statement has a deadline on both sides. Times of the lease are the
 //! database's. No secret value ever gets here: the types hold file names only.
@@ -32,6 +32,7 @@ mod rollouts;
 mod schedule;
 mod session;
 mod sources;
+mod tokens;
 mod transaction;
 
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub use lease::Lease;
 pub use outbox::{Message, Outgoing};
 pub use read::MAX_PAGE;
 pub use retention::{Collected, Retention};
+pub use tokens::{Created, MAX_TOKENS, TokenQuery};
 
 use crate::failpoint::{self, Op};
 use crate::model::{Epoch, Event, Generation};

@@ -24,3 +24,4 @@ mod plans;
 mod recorder;
 mod server;
 mod sources;
+mod tokens;

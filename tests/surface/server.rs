@@ -19,7 +19,7 @@ pub const ADMIN: &str = "the-admins-token";
 pub const AGENTS: &str = "the-agents-token";
 
 /// Longest wait for anything; a machine under load is slow, not wrong.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct Server {
     pub url: String,
