@@ -121,12 +121,20 @@ impl Client {
             authorization = auth::authorization(self, spec, now).await?;
             answer = self.send(request, &authorization, now).await?;
         }
-        if let Some(pause) = answer.pause() {
-            let until = now + pause;
-            remember(&self.memory.pauses, whom(spec, &request.url), until);
+        let verdict = judge(spec, &host(&request.url), request.doing, &answer);
+        let limit = match &verdict {
+            Err(Failure {
+                kind: FailureKind::RateLimited,
+                again: Again::After(pause),
+                ..
+            }) => Some(*pause),
+            Ok(()) | Err(_) => answer.pause(),
+        };
+        if let Some(pause) = limit {
+            let key = whom(spec, &request.url);
+            remember(&self.memory.pauses, key, now + pause);
         }
-        judge(spec, &host(&request.url), request.doing, &answer)?;
-        Ok(answer)
+        verdict.map(|()| answer)
     }
 
     /// [`Client::call`], and the answer as what it should be.

@@ -14,6 +14,8 @@ mod cli;
 mod events;
 mod followers;
 mod forge;
+mod forge_app;
+mod forge_limits;
 mod forge_pulls;
 mod hooks;
 mod limits;
