@@ -24,6 +24,7 @@ pub struct Cluster {
     /// `Some`: controller and agent are processes of their own.
     database: Option<String>,
     runtime: Option<&'static str>,
+    env: Vec<(&'static str, String)>,
     http: reqwest::Client,
 }
 
@@ -33,6 +34,8 @@ pub struct Setup {
     pub database: Option<String>,
     /// `--runtime`; the Engine and processes where there is none.
     pub runtime: Option<&'static str>,
+    /// Further variables of its processes' environment.
+    pub env: Vec<(&'static str, String)>,
 }
 
 impl Default for Setup {
@@ -42,6 +45,7 @@ impl Default for Setup {
             interval: "1s",
             database: None,
             runtime: None,
+            env: Vec::new(),
         }
     }
 }
@@ -73,6 +77,7 @@ impl Cluster {
             agent: None,
             database: setup.database,
             runtime: setup.runtime,
+            env: setup.env,
             http: reqwest::Client::new(),
             dir,
         };
@@ -139,6 +144,7 @@ impl Cluster {
         command
             .env("EVENKEEL_CLUSTER", &self.name)
             .env("RUST_LOG", "info")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);

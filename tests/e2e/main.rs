@@ -22,6 +22,8 @@ mod pg;
 
 #[path = "../support/registry.rs"]
 mod registry;
+#[path = "../support/tls.rs"]
+mod tls;
 
 mod cluster;
 mod observer;
@@ -35,3 +37,4 @@ mod processes;
 mod rollouts;
 mod sources;
 mod statuses;
+mod trust;

@@ -300,5 +300,11 @@ fn chain(error: &reqwest::Error) -> String {
         }
         cause = inner.source();
     }
+    if text.contains("UnknownIssuer") {
+        text.push_str(
+            " (this host does not trust who issued it: add that authority to the host's \
+             certificates, or name its PEM file in SSL_CERT_FILE)",
+        );
+    }
     text
 }
