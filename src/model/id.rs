@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -38,15 +39,16 @@ pub fn check_label(text: &str) -> Result<(), NameError> {
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
+        // Names stand in every record, event and index: their copies share one text.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             pub fn new(text: impl Into<String>) -> Result<$name, NameError> {
                 let text = text.into();
                 check_label(&text)?;
-                Ok($name(text))
+                Ok($name(text.into()))
             }
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -66,7 +68,7 @@ macro_rules! label {
         }
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.0.as_ref().to_owned()
             }
         }
         impl fmt::Display for $name {

@@ -59,7 +59,7 @@ fn run_on(
     let rounds = 4 * (copy.instances.len() + release.spec.replicas as usize) + 8;
     for _ in 0..rounds {
         settle(input, &mut copy, overlay);
-        let mut work = Work::new(input, &copy, overlay, &mut ids);
+        let mut work = Work::trial(input, copy, overlay, &mut ids);
         if is_complete(&work, release) {
             return Forward {
                 fits: true,
@@ -80,7 +80,7 @@ fn run_on(
         if changes.is_empty() {
             return Forward {
                 fits: false,
-                served: healthy_slots(&Work::new(input, &copy, overlay, &mut ids), release),
+                served: healthy_slots(&Work::trial(input, copy, overlay, &mut ids), release),
                 nodes,
                 funnel: report.funnel,
                 waits_for,

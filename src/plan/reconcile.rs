@@ -95,6 +95,9 @@ fn take_down(work: &mut Work<'_>) -> bool {
 
 /// Instances of nodes that stay silent go elsewhere, where the spec allows it.
 fn leave_lost_nodes(work: &mut Work<'_>) {
+    if work.all_heard() {
+        return;
+    }
     let nodes = &work.input.snapshot.nodes;
     let silent = nodes
         .values()

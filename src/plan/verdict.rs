@@ -118,9 +118,11 @@ pub fn judge(
         && any_node_heard(work)
     {
         // Before the first node joined there was nothing to make progress on.
-        let nodes = &work.input.snapshot.nodes;
-        let first = nodes.values().map(|n| n.registered_at).min();
-        let since = first.map_or(rollout.progress_at, |at| at.max(rollout.progress_at));
+        let registered = work.input.snapshot.nodes.values().map(|n| n.registered_at);
+        let since = match registered.clone().any(|at| at <= rollout.progress_at) {
+            true => rollout.progress_at,
+            false => registered.clone().min().unwrap_or(rollout.progress_at),
+        };
         let deadline = work.watched(since) + policy.progress_deadline;
         if deadline <= now {
             let limit = format_duration(policy.progress_deadline);

@@ -24,6 +24,10 @@ pub struct Work<'a> {
     events: Vec<Event>,
     report: AppReport,
     wake_at: Option<Timestamp>,
+    /// All of its instances are on nodes that are heard.
+    heard: bool,
+    /// Only tried out: nobody reads its events.
+    trial: bool,
     /// Where the instances are, until something else than a placement changes that.
     siblings: Option<Siblings>,
 }
@@ -35,9 +39,27 @@ impl<'a> Work<'a> {
         overlay: &'a mut Overlay,
         ids: &'a mut IdSource,
     ) -> Work<'a> {
+        let mut work = Work::trial(input, app.clone(), overlay, ids);
+        work.trial = false;
+        work
+    }
+
+    /// Its changes are carried out by nobody, and it records no events of instances.
+    pub fn trial(
+        input: &'a PlanInput<'a>,
+        app: App,
+        overlay: &'a mut Overlay,
+        ids: &'a mut IdSource,
+    ) -> Work<'a> {
+        let is_heard = |instance: &Instance| {
+            let node = input.snapshot.nodes.get(&instance.node);
+            node.is_some_and(|n| n.liveness == Liveness::Ready)
+        };
         Work {
             input,
-            app: app.clone(),
+            heard: overlay.is_ideal() || app.instances.values().all(is_heard),
+            trial: true,
+            app,
             overlay,
             ids,
             changes: Vec::new(),
@@ -179,18 +201,20 @@ impl<'a> Work<'a> {
     }
 
     pub fn observe<'i>(&self, instance: &'i Instance) -> Observed<'i> {
-        if self.overlay.is_ideal() && !instance.is_gone() {
-            return match &instance.status {
-                Some(status) => Observed::Known(status),
-                None => Observed::Pending,
-            };
+        // Placed ones come on nodes that are heard.
+        if !self.heard {
+            return self.input.snapshot.observe(instance);
         }
-        self.input.snapshot.observe(instance)
+        match &instance.status {
+            Some(_) if instance.is_gone() => Observed::Absent,
+            Some(status) => Observed::Known(status),
+            None => Observed::Pending,
+        }
     }
 
     /// For how long the node has been silent; `None`: it can be heard.
     pub fn silence(&self, node: &NodeName) -> Option<Duration> {
-        if self.overlay.is_ideal() {
+        if self.heard {
             return None;
         }
         match self.input.snapshot.nodes.get(node) {
@@ -210,6 +234,11 @@ impl<'a> Work<'a> {
             return at;
         }
         at.max(self.input.since)
+    }
+
+    /// Whether all nodes are heard that hold instances of the app.
+    pub fn all_heard(&self) -> bool {
+        self.heard
     }
 
     pub fn overlay(&self) -> &Overlay {
@@ -272,6 +301,9 @@ impl<'a> Work<'a> {
             goal: Goal::Run,
             status: None,
         })));
+        if self.trial {
+            return Ok(id);
+        }
         let commit = release.commit.clone();
         let event = self.tell(
             EventKind::InstanceCreated,
@@ -296,6 +328,9 @@ impl<'a> Work<'a> {
                 reason: reason.to_owned(),
             },
         });
+        if self.trial {
+            return;
+        }
         let event = self.tell(
             EventKind::InstanceStopping,
             format!("slot {slot} on {node} stops: {reason}"),
