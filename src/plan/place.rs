@@ -12,6 +12,7 @@
 
 pub mod overlay;
 mod search;
+mod shape;
 pub mod siblings;
 mod tournament;
 

@@ -70,8 +70,8 @@ struct Field {
     /// Nodes that were touched before there was a search; afterwards it holds all of them.
     touched: BTreeMap<NodeName, Held>,
     search: Option<Search>,
-    /// While something is tried out: how the nodes were that it touched.
-    before: Option<BTreeMap<NodeName, Held>>,
+    /// While something is tried out: how a node was before each change.
+    before: Option<Vec<(NodeName, Held)>>,
     siblings: u64,
 }
 
@@ -99,14 +99,14 @@ impl Overlay {
     /// Lets `run` take and release; afterwards all is as it was.
     pub fn try_out<T>(&self, snapshot: &Snapshot, run: impl FnOnce(&mut Overlay) -> T) -> T {
         let mut field = self.field.take();
-        let outer = field.before.replace(BTreeMap::new());
+        let outer = field.before.replace(Vec::new());
         let mut trial = Overlay {
             ideal: self.ideal,
             field: RefCell::new(field),
         };
         let result = run(&mut trial);
         let mut field = trial.field.into_inner();
-        for (node, held) in field.before.take().unwrap_or_default() {
+        for (node, held) in field.before.take().unwrap_or_default().into_iter().rev() {
             field.change(snapshot, self.ideal, &node, |now| *now = held);
         }
         field.before = outer;
@@ -193,10 +193,8 @@ impl Field {
                 .entry(node.clone())
                 .or_insert_with(|| stored(snapshot, ideal, node)),
         };
-        if let Some(before) = &mut self.before
-            && !before.contains_key(node)
-        {
-            before.insert(node.clone(), held.clone());
+        if let Some(before) = &mut self.before {
+            before.push((node.clone(), held.clone()));
         }
         change(held);
     }

@@ -13,73 +13,35 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::Request;
 use super::overlay::Held;
+use super::shape::{Eligible, Row, Shape, row_of};
 use super::tournament::{NONE, Tournament};
-use super::{Request, Runtime, closed, load};
-use crate::model::quantity::Resources;
-use crate::model::spec::{AppSpec, Constraint, PlacementStrategy, Protocol};
-use crate::model::{AppKey, NodeName, Snapshot};
-use crate::plan::constraint::Compiled;
+use crate::model::spec::AppSpec;
+use crate::model::{NodeName, Snapshot};
 
 /// Tournaments that are kept: each takes 32 bytes per node.
 const SHAPES: usize = 32;
 
-/// Bits of a key, from the least: the row, the instances there, the load, all of the
-/// app's instances, those that stay. What does not fit is cut to the largest: with more
-/// than a million instances of an app on one node, or a node used a million times over,
-/// the order among such nodes no longer matters.
-const ROW_BITS: u32 = 28;
-const INSTANCE_BITS: u32 = 28;
-const LOAD_BITS: u32 = 32;
-const RANK_BITS: u32 = 20;
-
 #[derive(Debug)]
 pub(super) struct Search {
     ideal: bool,
+    ground: Ground,
+    eligible: Vec<Rc<Eligible>>,
+    indexes: Vec<Index>,
+    /// Counts the searches.
+    turn: u64,
+}
+
+/// What the nodes are and hold.
+#[derive(Debug)]
+struct Ground {
     /// By name: the order of rows is the order of names.
     rows: Vec<Row>,
     /// Rows that changed, oldest first.
     log: Vec<u32>,
-    eligible: Vec<Rc<Eligible>>,
-    /// The one used last comes last.
-    indexes: Vec<Index>,
-}
-
-#[derive(Debug)]
-struct Row {
-    name: NodeName,
-    capacity: Resources,
-    held: Held,
-}
-
-/// What an instance asks of a node, apart from where its siblings are.
-#[derive(Debug, PartialEq)]
-struct Shape {
-    strategy: PlacementStrategy,
-    requests: Resources,
-    ports: Vec<(u16, Protocol)>,
-    /// Volumes belong to an app.
-    volumes: Vec<(AppKey, String)>,
-}
-
-/// The nodes that some constraints allow, whatever they hold.
-#[derive(Debug)]
-struct Eligible {
-    runtime: Runtime,
-    constraints: Vec<Constraint>,
-    /// Of each row its group and its place there.
-    places: Vec<Option<(u32, u32)>>,
-    /// Rows of each group.
-    groups: Vec<Vec<u32>>,
-    limits: Vec<Limit>,
-}
-
-/// A grouping constraint.
-#[derive(Debug)]
-struct Limit {
-    max: u32,
-    /// Of each row the number of its value.
-    values: Vec<Option<u32>>,
+    /// The row that was chosen last: it is asked for by name next.
+    last: usize,
 }
 
 #[derive(Debug)]
@@ -92,6 +54,8 @@ struct Index {
     /// How much of the log it has seen.
     seen: usize,
     session: Session,
+    /// The turn in which it was used last.
+    used: u64,
 }
 
 /// The app for which the index ranks its nodes.
@@ -116,34 +80,41 @@ impl Search {
         };
         Search {
             ideal,
-            rows: snapshot.nodes.values().map(row).collect(),
-            log: Vec::new(),
+            ground: Ground {
+                rows: snapshot.nodes.values().map(row).collect(),
+                log: Vec::new(),
+                last: 0,
+            },
             eligible: Vec::new(),
             indexes: Vec::new(),
+            turn: 0,
         }
     }
 
     pub fn row(&self, node: &NodeName) -> Option<usize> {
-        self.rows.binary_search_by(|row| row.name.cmp(node)).ok()
+        self.ground.row(node)
     }
 
     pub fn held(&self, node: &NodeName) -> Option<&Held> {
-        self.row(node).map(|row| &self.rows[row].held)
+        let row = self.ground.row(node)?;
+        Some(&self.ground.rows[row].held)
     }
 
     /// To be changed.
     pub fn held_mut(&mut self, row: usize) -> &mut Held {
-        self.log.push(row as u32);
-        &mut self.rows[row].held
+        self.ground.log.push(row as u32);
+        &mut self.ground.rows[row].held
     }
 
     pub fn best(&mut self, snapshot: &Snapshot, request: &Request<'_>) -> Option<NodeName> {
         let index = self.index_for(snapshot, request);
-        let mut index = self.indexes.remove(index);
-        index.catch_up(self, request);
-        let best = index.pick();
-        self.indexes.push(index);
-        best.map(|row| self.rows[row as usize].name.clone())
+        self.turn += 1;
+        let index = &mut self.indexes[index];
+        index.used = self.turn;
+        index.catch_up(&self.ground, request);
+        let row = index.pick()? as usize;
+        self.ground.last = row;
+        Some(self.ground.rows[row].name.clone())
     }
 
     fn index_for(&mut self, snapshot: &Snapshot, request: &Request<'_>) -> usize {
@@ -151,16 +122,19 @@ impl Search {
         let known = self
             .indexes
             .iter()
-            .rposition(|index| index.eligible.is_of(spec) && index.shape.is_of(spec, request.app));
+            .position(|index| index.shape.is_of(spec, request.app) && index.eligible.is_of(spec));
         if let Some(known) = known {
             return known;
         }
         if self.indexes.len() == SHAPES {
-            self.indexes.remove(0);
+            let used = self.indexes.iter().map(|index| index.used);
+            let oldest = used.enumerate().min_by_key(|(_, used)| *used);
+            self.indexes
+                .swap_remove(oldest.map_or(0, |(place, _)| place));
         }
         let eligible = self.eligible_for(snapshot, spec);
         let shape = Shape::of(spec, request.app);
-        self.indexes.push(Index::new(shape, eligible, self));
+        self.indexes.push(Index::new(shape, eligible, &self.ground));
         self.indexes.len() - 1
     }
 
@@ -177,124 +151,21 @@ impl Search {
     }
 }
 
-impl Shape {
-    fn of(spec: &AppSpec, app: &AppKey) -> Shape {
-        let volumes = spec.workload.exclusive_volumes();
-        Shape {
-            strategy: spec.placement.strategy,
-            requests: spec.requests,
-            ports: spec.workload.fixed_host_ports().collect(),
-            volumes: volumes.map(|v| (app.clone(), v.to_owned())).collect(),
+impl Ground {
+    fn row(&self, node: &NodeName) -> Option<usize> {
+        if self
+            .rows
+            .get(self.last)
+            .is_some_and(|row| row.name == *node)
+        {
+            return Some(self.last);
         }
-    }
-
-    fn is_of(&self, spec: &AppSpec, app: &AppKey) -> bool {
-        self.strategy == spec.placement.strategy
-            && self.requests == spec.requests
-            && self
-                .ports
-                .iter()
-                .copied()
-                .eq(spec.workload.fixed_host_ports())
-            && self
-                .volumes
-                .iter()
-                .map(|(app, volume)| (app, volume.as_str()))
-                .eq(spec.workload.exclusive_volumes().map(|v| (app, v)))
-    }
-
-    fn has_room(&self, row: &Row) -> bool {
-        let free = row.capacity.minus(row.held.requests);
-        self.requests.fits(free)
-            && !self
-                .ports
-                .iter()
-                .any(|port| row.held.host_ports.contains_key(port))
-            && !self
-                .volumes
-                .iter()
-                .any(|v| row.held.volumes.contains_key(v))
-    }
-
-    /// The score as a number: see [`super::Score`].
-    fn key(&self, number: u32, row: &Row, (staying, all): (u32, u32)) -> u128 {
-        if !self.has_room(row) {
-            return NONE;
-        }
-        let load = load(row.held.requests.plus(self.requests), row.capacity);
-        let most = (1u64 << INSTANCE_BITS) - 1;
-        let instances = (row.held.instances as u64).min(most);
-        let (ranks, load, instances) = match self.strategy {
-            PlacementStrategy::Spread => ((staying, all), load, instances),
-            PlacementStrategy::Binpack => ((0, 0), 1000 - load.min(1000), most - instances),
-            PlacementStrategy::Random => ((0, 0), 0, 0),
-        };
-        let rank = |n: u32| u128::from(n.min((1 << RANK_BITS) - 1));
-        let mut key = rank(ranks.0);
-        key = key << RANK_BITS | rank(ranks.1);
-        key = key << LOAD_BITS | u128::from(load.min(u64::from(u32::MAX)));
-        key = key << INSTANCE_BITS | u128::from(instances);
-        key << ROW_BITS | u128::from(number)
-    }
-}
-
-impl Eligible {
-    fn is_of(&self, spec: &AppSpec) -> bool {
-        self.runtime == Runtime::of(&spec.workload.task)
-            && self.constraints == spec.placement.constraints
-    }
-
-    fn of(snapshot: &Snapshot, spec: &AppSpec, ideal: bool) -> Eligible {
-        let runtime = Runtime::of(&spec.workload.task);
-        let constraints = spec.placement.constraints.clone();
-        let compiled: Vec<Compiled> = constraints.iter().map(Compiled::new).collect();
-        let mut limits: Vec<(Limit, &str, BTreeMap<&str, u32>)> = compiled
-            .iter()
-            .filter_map(Compiled::group)
-            .map(|(attribute, max)| {
-                let values = Vec::with_capacity(snapshot.nodes.len());
-                (Limit { max, values }, attribute, BTreeMap::new())
-            })
-            .collect();
-        let mut places = Vec::with_capacity(snapshot.nodes.len());
-        let mut groups: Vec<Vec<u32>> = Vec::new();
-        let mut of_values: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
-        for (number, node) in snapshot.nodes.values().enumerate() {
-            let mut shared = Vec::with_capacity(limits.len());
-            for (limit, attribute, known) in &mut limits {
-                let value = node.attribute(attribute).map(|value| {
-                    let next = known.len() as u32;
-                    *known.entry(value).or_insert(next)
-                });
-                limit.values.push(value);
-                shared.extend(value);
-            }
-            let allowed = shared.len() == limits.len()
-                && closed(node, runtime, ideal).is_none()
-                && compiled.iter().all(|c| c.matches(node));
-            places.push(allowed.then(|| {
-                let group = *of_values.entry(shared).or_insert_with(|| {
-                    groups.push(Vec::new());
-                    groups.len() as u32 - 1
-                });
-                let members = &mut groups[group as usize];
-                members.push(number as u32);
-                (group, members.len() as u32 - 1)
-            }));
-        }
-        let limits = limits.into_iter().map(|(limit, ..)| limit).collect();
-        Eligible {
-            runtime,
-            places,
-            groups,
-            limits,
-            constraints,
-        }
+        self.rows.binary_search_by(|row| row.name.cmp(node)).ok()
     }
 }
 
 impl Index {
-    fn new(shape: Shape, eligible: Rc<Eligible>, search: &Search) -> Index {
+    fn new(shape: Shape, eligible: Rc<Eligible>, ground: &Ground) -> Index {
         let mut index = Index {
             shape,
             eligible,
@@ -302,17 +173,18 @@ impl Index {
             heads: Tournament::new(std::iter::empty()),
             seen: 0,
             session: Session::default(),
+            used: 0,
         };
-        index.fill(search);
+        index.fill(ground);
         index
     }
 
     /// From the rows as they are.
-    fn fill(&mut self, search: &Search) {
+    fn fill(&mut self, ground: &Ground) {
         let (shape, ranks) = (&self.shape, &self.session.ranks);
         let key = |number: &u32| {
             let ranks = ranks.get(number).copied().unwrap_or_default();
-            shape.key(*number, &search.rows[*number as usize], ranks)
+            shape.key(*number, &ground.rows[*number as usize], ranks)
         };
         let groups = &self.eligible.groups;
         self.groups = groups
@@ -323,16 +195,16 @@ impl Index {
         for group in &self.session.full {
             self.heads.set(*group as usize, NONE);
         }
-        self.seen = search.log.len();
+        self.seen = ground.log.len();
     }
 
     /// Takes in what changed on the nodes, and of the app's instances.
-    fn catch_up(&mut self, search: &Search, request: &Request<'_>) {
+    fn catch_up(&mut self, ground: &Ground, request: &Request<'_>) {
         let siblings = request.siblings;
         let mut stale: Vec<u32> = Vec::new();
         if self.session.siblings == siblings.id {
             for node in &siblings.added[self.session.seen..] {
-                if let Some(row) = search.row(node) {
+                if let Some(row) = ground.row(node) {
                     self.session.ranks.insert(row as u32, siblings.on(node));
                     self.session.use_up(&self.eligible, row, 1);
                     stale.push(row as u32);
@@ -350,7 +222,7 @@ impl Index {
                 ..Session::default()
             };
             for (node, ranks) in &siblings.on {
-                if let Some(row) = search.row(node) {
+                if let Some(row) = ground.row(node) {
                     self.session.ranks.insert(row as u32, *ranks);
                     self.session.use_up(&self.eligible, row, ranks.1);
                     stale.push(row as u32);
@@ -358,23 +230,23 @@ impl Index {
             }
         }
         self.session.seen = siblings.added.len();
-        if search.log.len() - self.seen > search.rows.len() {
-            self.fill(search);
+        if ground.log.len() - self.seen > ground.rows.len() {
+            self.fill(ground);
             return;
         }
-        stale.extend(&search.log[self.seen..]);
-        self.seen = search.log.len();
+        stale.extend(&ground.log[self.seen..]);
+        self.seen = ground.log.len();
         for row in stale {
-            self.rank(search, row);
+            self.rank(ground, row);
         }
     }
 
-    fn rank(&mut self, search: &Search, number: u32) {
+    fn rank(&mut self, ground: &Ground, number: u32) {
         let Some((group, place)) = self.eligible.places[number as usize] else {
             return;
         };
         let ranks = self.session.ranks.get(&number).copied();
-        let row = &search.rows[number as usize];
+        let row = &ground.rows[number as usize];
         let key = self.shape.key(number, row, ranks.unwrap_or_default());
         let tournament = &mut self.groups[group as usize];
         if tournament.set(place as usize, key) && !self.session.full.contains(&group) {
@@ -389,7 +261,7 @@ impl Index {
             if best == NONE {
                 return None;
             }
-            let row = (best & ((1 << ROW_BITS) - 1)) as u32;
+            let row = row_of(best);
             let (group, _) = self.eligible.places[row as usize]?;
             if !self.session.is_used_up(&self.eligible, row as usize) {
                 return Some(row);
