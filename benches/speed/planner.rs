@@ -139,6 +139,7 @@ fn cluster(nodes: usize, strategy: &str) -> (Snapshot, usize) {
 pub fn node(number: usize) -> Node {
     let cores = [8, 16, 32][number % 3];
     Node {
+        scheduling_note: None,
         name: format!("node-{number:05}").parse().unwrap(),
         facts: NodeFacts {
             address: format!("10.0.{}.{}", number / 250, number % 250),

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::app::Suspension;
+use crate::model::app::{Scale, Suspension};
 use crate::model::instance::{Exit, Failure, InstancePhase, ProbeAnswer};
 use crate::model::spec::Strategy;
 use crate::model::{
@@ -46,6 +46,8 @@ pub struct AppStatus {
     /// The last rollout that ended; `null` while one is active, or before the first.
     pub last_rollout: Option<RolloutView>,
     pub suspended: Option<Suspension>,
+    /// An operator's number of replicas, in place of the declared one.
+    pub scaled: Option<Scale>,
     /// A brake holds its deletion until a person approves.
     pub held: bool,
     /// What is wrong with its declaration in Git.
@@ -119,6 +121,8 @@ pub struct RolloutView {
 pub enum RolloutKindWord {
     Forward,
     Rollback,
+    /// New instances of the same release, because an operator asked.
+    Restart,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,9 @@ use crate::model::instance::{Goal, InstancePhase};
 use crate::model::release::{Rejection, Release};
 use crate::model::rollout::{Rollout, RolloutKind};
 use crate::model::snapshot::Observed;
-use crate::model::{App, HealthState, Instance, ReleaseId, RolloutPhase, Snapshot, SyncState};
+use crate::model::{
+    App, HealthState, Instance, ReleaseId, RolloutPhase, Scale, Snapshot, SyncState, Verdict,
+};
 
 use super::app::{
     AppStatus, InstanceView, ObservedWord, Rejected, Replicas, Revision, RolloutKindWord,
@@ -38,6 +40,7 @@ pub fn app_status(snapshot: &Snapshot, app: &App) -> AppStatus {
         rollout: active,
         last_rollout: last,
         suspended: app.suspended.clone(),
+        scaled: app.scale.clone(),
         held,
         problems: app
             .invalid
@@ -132,8 +135,10 @@ fn replicas(snapshot: &Snapshot, app: &App) -> Replicas {
     let target = app.target_release();
     let desired = match (target, &app.declared) {
         (Some(_), None) => 0,
-        (Some(release), Some(_)) => release.spec.replicas,
-        (None, Some(declared)) => declared.spec.replicas,
+        (Some(release), Some(_)) => app.replicas_of(release),
+        (None, Some(declared)) => {
+            (app.scale.as_ref()).map_or(declared.spec.replicas, |s| s.replicas)
+        }
         (None, None) => 0,
     };
     let mut replicas = Replicas {
@@ -155,7 +160,7 @@ fn replicas(snapshot: &Snapshot, app: &App) -> Replicas {
             }
         }
         replicas.total += 1;
-        let current = target.is_some_and(|t| t.workload_digest == instance.workload);
+        let current = target.is_some_and(|t| app.is_current(instance, t));
         replicas.updated += u32::from(current && instance.wants_run());
     }
     replicas
@@ -168,6 +173,7 @@ pub fn rollout_view(snapshot: &Snapshot, app: &App, rollout: &Rollout) -> Rollou
         kind: match rollout.kind {
             RolloutKind::Forward => RolloutKindWord::Forward,
             RolloutKind::Rollback { .. } => RolloutKindWord::Rollback,
+            RolloutKind::Restart => RolloutKindWord::Restart,
         },
         strategy: rollout.strategy,
         order: rollout.order,
@@ -194,7 +200,7 @@ fn step(snapshot: &Snapshot, app: &App, rollout: &Rollout) -> String {
             let updated_ready = app.target_release().map_or(0, |t| {
                 app.instances
                     .values()
-                    .filter(|i| i.wants_run() && i.workload == t.workload_digest && i.is_ready())
+                    .filter(|i| i.wants_run() && app.is_current(i, t) && i.is_ready())
                     .count()
             });
             format!(
@@ -264,12 +270,35 @@ fn instance_view(snapshot: &Snapshot, app: &App, instance: &Instance) -> Instanc
     }
 }
 
+/// `scaled to 5 by eva until …: reason (3 declared)`.
+fn scaled(app: &App, scale: &Scale) -> String {
+    let until = match scale.until {
+        Some(at) => format!(" until {at}"),
+        None => ", until a commit changes its replicas".to_owned(),
+    };
+    let why = (scale.reason.as_ref())
+        .map(|r| format!(": {r}"))
+        .unwrap_or_default();
+    let declared = app.declared.as_ref().map_or(0, |d| d.spec.replicas);
+    format!(
+        "scaled to {} by {}{until}{why} ({declared} declared)",
+        scale.replicas, scale.by
+    )
+}
+
 /// Why the app is not simply synced and healthy.
 fn messages(snapshot: &Snapshot, app: &App, status: &AppStatus) -> Vec<String> {
     let mut out = Vec::new();
     let running = status.running.as_ref().map(|r| r.commit.short());
     if let Some(rejected) = &status.rejected {
         out.push(match running {
+            Some(running) if rejected.verdict == Verdict::Operator => format!(
+                "running {running}, Git at {}: {}. It stays there until a new commit changes the \
+                 app; evenkeel release {} ends that",
+                rejected.commit.short(),
+                rejected.reason,
+                app.key
+            ),
             Some(running) if *running != *rejected.commit.short() => format!(
                 "running {running}, Git at {}, {} was rejected: {}",
                 rejected.commit.short(),
@@ -306,10 +335,16 @@ fn messages(snapshot: &Snapshot, app: &App, status: &AppStatus) -> Vec<String> {
             .as_ref()
             .map(|r| format!(": {r}"))
             .unwrap_or_default();
+        let until = (suspension.until)
+            .map(|at| format!(" until {at}"))
+            .unwrap_or_default();
         out.push(format!(
-            "suspended by {}{why}; new commits are not rolled out",
+            "suspended by {}{until}{why}; new commits are not rolled out",
             suspension.by
         ));
+    }
+    if let Some(scale) = &app.scale {
+        out.push(scaled(app, scale));
     }
     if status.held {
         let why = snapshot
@@ -327,13 +362,15 @@ fn messages(snapshot: &Snapshot, app: &App, status: &AppStatus) -> Vec<String> {
     }
     if let Some(rollout) = &status.rollout {
         let what = match (rollout.kind, rollout.phase) {
-            (_, RolloutPhase::Paused) => "rollout paused",
+            (RolloutKindWord::Forward, RolloutPhase::Paused) => "rollout paused",
+            (RolloutKindWord::Rollback, RolloutPhase::Paused) => "rollback paused",
+            (RolloutKindWord::Restart, RolloutPhase::Paused) => "restart paused",
             (RolloutKindWord::Forward, _) => "rolling out",
             (RolloutKindWord::Rollback, _) => "rolling back",
+            (RolloutKindWord::Restart, _) => "restarting",
         };
-        let to = rollout
-            .to
-            .as_ref()
+        let to = (rollout.to.as_ref())
+            .filter(|_| rollout.kind != RolloutKindWord::Restart)
             .map(|r| format!(" to {}", r.commit.short()))
             .unwrap_or_default();
         let why = rollout

@@ -100,6 +100,7 @@ impl World {
 
     fn node(&mut self, liveness: Liveness) -> &mut World {
         self.change(Change::PutNode(Box::new(Node {
+            scheduling_note: None,
             name: "n1".parse().unwrap(),
             facts: NodeFacts::default(),
             scheduling: Scheduling::Active,
@@ -158,6 +159,7 @@ impl World {
             slot,
             release: ReleaseId(uuid(n.into())),
             workload: spec(letter, 1).workload_digest(),
+            incarnation: 0,
             node: "n1".parse().unwrap(),
             created_at: NOW,
             reason: "first deployment".to_owned(),
@@ -220,6 +222,7 @@ impl World {
         self.change(Change::Quarantine {
             app: key(),
             rejection: Box::new(Rejection {
+                back_to: None,
                 digest: spec(letter, replicas).digest(),
                 commit: commit(letter),
                 release: ReleaseId(uuid(n.into())),
@@ -551,6 +554,7 @@ fn a_suspended_app_that_lags_behind_git_is_suspended() {
     world.change(Change::SetSuspension {
         app: key(),
         suspension: Some(Suspension {
+            until: None,
             by: "admin".to_owned(),
             at: NOW,
             reason: Some("freeze".to_owned()),

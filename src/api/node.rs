@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::quantity::Resources;
-use crate::model::{ImageState, Liveness, Node, NodeName, Scheduling, Snapshot, Timestamp};
+use crate::model::{
+    ImageState, Liveness, Node, NodeName, Scheduling, SchedulingNote, Snapshot, Timestamp,
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeView {
     pub name: NodeName,
     pub scheduling: Scheduling,
+    /// Who set `scheduling`, when and why; `null`: nobody ever did.
+    pub scheduling_note: Option<SchedulingNote>,
     pub liveness: Liveness,
     pub last_heard: Timestamp,
     pub registered_at: Timestamp,
@@ -33,6 +37,7 @@ pub fn node_view(snapshot: &Snapshot, node: &Node) -> NodeView {
     NodeView {
         name: node.name.clone(),
         scheduling: node.scheduling,
+        scheduling_note: node.scheduling_note.clone(),
         liveness: node.liveness,
         last_heard: node.last_heard,
         registered_at: node.registered_at,

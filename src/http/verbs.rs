@@ -48,7 +48,7 @@ pub async fn rollback(
 ) -> Result<Json<AppStatus>, Problem> {
     let reason = checked_reason(input)?;
     act(state, key.clone(), "rollback", |s, now| {
-        operate::plan_rollback(now, s, &key, &caller.name, reason.as_deref())
+        operate::plan_rollback(now, s, &key, &caller.name, reason.as_deref(), None)
     })
     .await
 }
@@ -73,7 +73,7 @@ pub async fn suspend(
 ) -> Result<Json<AppStatus>, Problem> {
     let reason = checked_reason(input)?;
     act(state, key.clone(), "suspend", |s, now| {
-        operate::plan_suspend(now, s, &key, &caller.name, reason.as_deref())
+        operate::plan_suspend(now, s, &key, &caller.name, reason.as_deref(), None)
     })
     .await
 }

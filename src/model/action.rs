@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::app::{Declared, Invalid, Suspension};
+use super::app::{Declared, Invalid, Scale, Suspension};
 use super::id::{AppKey, InstanceId, NodeName, ReleaseId, SourceName, SpecDigest};
 use super::instance::{Goal, Instance, InstanceStatus};
-use super::node::{ImageState, Liveness, Node, Scheduling};
+use super::node::{ImageState, Liveness, Node, Scheduling, SchedulingNote};
 use super::quantity::Resources;
 use super::release::{Rejection, Release, ReleaseState};
 use super::rollout::Rollout;
@@ -49,6 +49,15 @@ pub enum Change {
     SetSuspension {
         app: AppKey,
         suspension: Option<Suspension>,
+    },
+    SetScale {
+        app: AppKey,
+        scale: Option<Scale>,
+    },
+    /// Instances of an earlier one are exchanged from now on.
+    SetIncarnation {
+        app: AppKey,
+        incarnation: u64,
     },
 
     AddRelease(Arc<Release>),
@@ -122,6 +131,8 @@ pub enum Change {
     SetScheduling {
         node: NodeName,
         scheduling: Scheduling,
+        /// Who said so, and why.
+        note: Option<SchedulingNote>,
     },
     /// `None`: the node no longer holds or wants it.
     SetImage {
@@ -143,6 +154,8 @@ impl Change {
             | Change::Undeclare { app }
             | Change::RemoveApp { app }
             | Change::SetSuspension { app, .. }
+            | Change::SetScale { app, .. }
+            | Change::SetIncarnation { app, .. }
             | Change::SetReleaseState { app, .. }
             | Change::PinImage { app, .. }
             | Change::ForgetRelease { app, .. }

@@ -28,6 +28,10 @@ pub struct App {
     /// The declaration in Git cannot be read at present; `declared` stays as it was.
     pub invalid: Option<Invalid>,
     pub suspended: Option<Suspension>,
+    /// An operator's number of replicas, in place of the declared one.
+    pub scale: Option<Scale>,
+    /// Instances of an earlier one are exchanged; a restart raises it.
+    pub incarnation: u64,
     /// Grows with each change; the `version` of the status document.
     pub version: u64,
     pub releases: BTreeMap<ReleaseId, Arc<Release>>,
@@ -67,6 +71,21 @@ pub struct Suspension {
     pub by: String,
     pub at: Timestamp,
     pub reason: Option<String>,
+    /// When it ends by itself; `None`: an operator ends it.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+}
+
+/// Ends with the next commit that changes the declared number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scale {
+    pub replicas: u32,
+    pub by: String,
+    pub at: Timestamp,
+    pub reason: Option<String>,
+    /// When it ends by itself; `None`: a commit or an operator ends it.
+    pub until: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,6 +118,8 @@ impl App {
             declared: None,
             invalid: None,
             suspended: None,
+            scale: None,
+            incarnation: 0,
             version: 0,
             releases: BTreeMap::new(),
             target: None,
@@ -131,6 +152,11 @@ impl App {
                 self.invalid = None;
             }
             Change::SetSuspension { suspension, app: _ } => self.suspended = suspension.clone(),
+            Change::SetScale { scale, app: _ } => self.scale = scale.clone(),
+            Change::SetIncarnation {
+                incarnation,
+                app: _,
+            } => self.incarnation = *incarnation,
             Change::AddRelease(release) => {
                 self.releases.insert(release.id, Arc::clone(release));
             }
@@ -208,6 +234,17 @@ impl App {
             .ok_or_else(|| ApplyError::NoInstance(self.key.clone(), *id))
     }
 
+    /// How many instances are wanted while the app is at `release`.
+    pub fn replicas_of(&self, release: &Release) -> u32 {
+        let declared = release.spec.replicas;
+        self.scale.as_ref().map_or(declared, |s| s.replicas)
+    }
+
+    /// Whether `instance` runs what `release` wants, and no restart asks for a new one.
+    pub fn is_current(&self, instance: &Instance, release: &Release) -> bool {
+        instance.workload == release.workload_digest && instance.incarnation >= self.incarnation
+    }
+
     pub fn target_release(&self) -> Option<&Arc<Release>> {
         self.target.and_then(|id| self.releases.get(&id))
     }
@@ -266,7 +303,7 @@ impl App {
     pub fn health_state(&self, unknown: usize) -> HealthState {
         let desired = self
             .target_release()
-            .map_or(0, |r| r.spec.replicas as usize);
+            .map_or(0, |r| self.replicas_of(r) as usize);
         let ready = self
             .instances
             .values()

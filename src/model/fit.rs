@@ -132,6 +132,8 @@ impl Fit<'_> {
             }
             Change::Undeclare { app }
             | Change::SetSuspension { app, .. }
+            | Change::SetScale { app, .. }
+            | Change::SetIncarnation { app, .. }
             | Change::SetTarget { app, .. }
             | Change::Quarantine { app, .. }
             | Change::Unquarantine { app, .. }

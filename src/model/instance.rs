@@ -20,6 +20,9 @@ pub struct Instance {
     pub slot: u32,
     pub release: ReleaseId,
     pub workload: WorkloadDigest,
+    /// The app's at creation; see [`super::App::incarnation`].
+    #[serde(default)]
+    pub incarnation: u64,
     pub node: NodeName,
     pub created_at: Timestamp,
     pub reason: String,

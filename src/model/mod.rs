@@ -29,7 +29,7 @@ pub mod time;
 
 pub use access::{Projects, Role, Token};
 pub use action::{ApplyError, Change};
-pub use app::{App, Declared, HealthState, Invalid, Suspension, SyncState};
+pub use app::{App, Declared, HealthState, Invalid, Scale, Suspension, SyncState};
 pub use declaration::{Catalog, Declaration};
 pub use delivery::{DeliveryLog, DeliveryRecord, DeliveryVerdict, Vendor};
 pub use desired::{DesiredInstance, DesiredSet, RunSpec};
@@ -42,7 +42,7 @@ pub use id::{
     RolloutId, SourceName, SpecDigest, WorkloadDigest,
 };
 pub use instance::{Exit, FailureKind, Goal, Instance, InstancePhase, InstanceStatus, ProbeAnswer};
-pub use node::{ImageState, Liveness, Node, NodeFacts, Scheduling};
+pub use node::{ImageState, Liveness, Node, NodeFacts, Scheduling, SchedulingNote};
 pub use preview::{AppPreview, Downtime, Fit, Preview, PreviewAction, PreviewVerdict};
 pub use problem::Problem;
 pub use pull_request::{PullRefs, PullRequest, PullState};

@@ -16,6 +16,9 @@ pub struct Node {
     /// What the agent says the host is.
     pub facts: NodeFacts,
     pub scheduling: Scheduling,
+    /// Who set `scheduling`, and why; `None`: nobody ever did.
+    #[serde(default)]
+    pub scheduling_note: Option<SchedulingNote>,
     pub liveness: Liveness,
     /// Last sign of life, by the controller's clock.
     pub last_heard: Timestamp,
@@ -42,6 +45,14 @@ pub enum Scheduling {
     Active,
     Cordoned,
     Draining,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SchedulingNote {
+    pub by: String,
+    pub at: Timestamp,
+    pub reason: Option<String>,
 }
 
 /// Whether it can be heard.

@@ -66,6 +66,9 @@ pub struct Rejection {
     /// One sentence for people.
     pub reason: String,
     pub evidence: Evidence,
+    /// The release to go back to; `None`: the latest proven one.
+    #[serde(default)]
+    pub back_to: Option<ReleaseId>,
 }
 
 /// What condemned a release: the rule, not its wording.

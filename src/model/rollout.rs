@@ -46,6 +46,8 @@ pub enum RolloutKind {
     Rollback {
         of: Option<RolloutId>,
     },
+    /// New instances of the release it is at, because an operator asked.
+    Restart,
 }
 
 /// Which comes first when one instance replaces another.

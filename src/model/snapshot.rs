@@ -225,6 +225,8 @@ impl Snapshot {
             }
             Change::Undeclare { app }
             | Change::SetSuspension { app, .. }
+            | Change::SetScale { app, .. }
+            | Change::SetIncarnation { app, .. }
             | Change::SetReleaseState { app, .. }
             | Change::PinImage { app, .. }
             | Change::ForgetRelease { app, .. }
@@ -247,8 +249,14 @@ impl Snapshot {
                 node.liveness = *liveness;
                 node.last_heard = *last_heard;
             }
-            Change::SetScheduling { node, scheduling } => {
-                self.node_mut(node)?.scheduling = *scheduling;
+            Change::SetScheduling {
+                node,
+                scheduling,
+                note,
+            } => {
+                let node = self.node_mut(node)?;
+                node.scheduling = *scheduling;
+                node.scheduling_note = note.clone();
             }
             Change::SetImage { node, image, state } => {
                 let node = self.node_mut(node)?;

@@ -3,6 +3,7 @@
 use crate::model::snapshot::Observed;
 use crate::model::{Goal, Instance, InstanceId, Release, Timestamp};
 
+use super::drain::is_leaving;
 use super::work::Work;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +38,15 @@ pub struct Sorted {
     pub bucket: Bucket,
     /// Runs the wanted workload (also when its bucket does not say so).
     pub new: bool,
+    /// It would be new if its node were not being drained.
+    pub leaving: bool,
+}
+
+impl Sorted {
+    /// It serves what is wanted, though from a node that it is to leave.
+    pub fn serves_in_place(&self) -> bool {
+        self.leaving && self.bucket == Bucket::OldReady
+    }
 }
 
 /// When a ready instance counts as healthy; `None`: it is not ready.
@@ -55,13 +65,16 @@ pub fn sort(work: &Work<'_>, wanted: &Release) -> Vec<Sorted> {
         .instances
         .values()
         .map(|instance| {
-            let new = instance.workload == wanted.workload_digest
-                && instance.requests == wanted.spec.requests;
+            let current =
+                work.app.is_current(instance, wanted) && instance.requests == wanted.spec.requests;
+            let leaving = current && is_leaving(work, instance);
+            let new = current && !leaving;
             Sorted {
                 id: instance.id,
                 slot: instance.slot,
                 bucket: bucket_of(work, instance, wanted, new),
                 new,
+                leaving,
             }
         })
         .collect()

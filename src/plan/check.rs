@@ -89,11 +89,10 @@ fn check_app(snapshot: &Snapshot, old: &App, new: &App, found: &mut Vec<Violatio
         return;
     }
     let policy = &release.spec.rollout;
-    let replicas = release.spec.replicas as usize;
-    let surge = policy.max_surge.of_rounding_up(release.spec.replicas) as usize;
-    let unavailable = policy
-        .max_unavailable
-        .of_rounding_down(release.spec.replicas) as usize;
+    let wanted = new.replicas_of(release);
+    let replicas = wanted as usize;
+    let surge = policy.max_surge.of_rounding_up(wanted) as usize;
+    let unavailable = policy.max_unavailable.of_rounding_down(wanted) as usize;
 
     let (served, serves) = (serving(old, snapshot), serving(new, snapshot));
     let floor = replicas.saturating_sub(unavailable);
@@ -150,7 +149,7 @@ fn check_preparation(snapshot: &Snapshot, old: &App, new: &App, found: &mut Vec<
                 .get(&instance.id)
                 .is_some_and(|i| !i.wants_run());
         let heard = !matches!(snapshot.observe(instance), Observed::Unknown);
-        if stops && heard && instance.is_ready() && instance.workload != release.workload_digest {
+        if stops && heard && instance.is_ready() && !new.is_current(instance, release) {
             found.push(Violation(format!(
                 "{}: slot {} would stop before the images are in place",
                 new.key, instance.slot

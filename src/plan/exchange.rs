@@ -13,10 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bucket::{Bucket, Sorted, count, sort, total};
+use super::drain::{place_elsewhere, stops_first};
 use super::verdict::last_word;
 use super::work::Work;
 use crate::model::spec::Strategy;
-use crate::model::{InstanceId, Release, WorkloadDigest};
+use crate::model::{App, InstanceId, Release, WorkloadDigest};
 
 /// What may be done to instances that serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum Serving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Creating {
     Allowed,
+    /// Only for slots that nothing is left of.
+    Refill,
     /// The wanted release is condemned or paused: nothing more of it.
     Forbidden,
 }
@@ -44,8 +47,8 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    pub fn of(release: &Release) -> Bounds {
-        let replicas = release.spec.replicas;
+    pub fn of(app: &App, release: &Release) -> Bounds {
+        let replicas = app.replicas_of(release);
         let policy = &release.spec.rollout;
         Bounds {
             replicas: replicas as usize,
@@ -64,7 +67,7 @@ pub fn plan_exchange(
     why: &str,
 ) {
     let sorted = sort(work, wanted);
-    let bounds = Bounds::of(wanted);
+    let bounds = Bounds::of(&work.app, wanted);
     match third_version(work, wanted, &sorted) {
         // Instances of `keep` serve for another release: they wait for its images too.
         Some(_) if serving == Serving::Keep => {
@@ -123,8 +126,11 @@ fn step(
     if serving == Serving::Exchange {
         stop_serving(work, wanted, bounds, recreate, why);
     }
-    if creating == Creating::Allowed {
-        create(work, wanted, bounds, recreate, why);
+    match creating {
+        Creating::Allowed | Creating::Refill => {
+            create(work, wanted, bounds, recreate, creating, why);
+        }
+        Creating::Forbidden => {}
     }
     let sorted = sort(work, wanted);
     wait_for_rest(work, wanted, &sorted);
@@ -180,7 +186,13 @@ fn stop_idle(work: &mut Work<'_>, wanted: &Release, serving: Serving, why: &str)
         return;
     }
     for s in sort(work, wanted) {
-        if s.bucket == Bucket::OldUnready {
+        if s.bucket != Bucket::OldUnready {
+            continue;
+        }
+        if !s.leaving {
+            work.stop_instance(s.id, &format!("it does not serve; {why}"));
+        } else if has_place_elsewhere(work, wanted, s.id) {
+            let why = leaving_words(work, s.id);
             work.stop_instance(s.id, &format!("it does not serve; {why}"));
         }
     }
@@ -209,7 +221,7 @@ fn stop_surplus(work: &mut Work<'_>, wanted: &Release, bounds: Bounds) {
     let mut budget = budget(&sorted, bounds);
     for s in surplus {
         let reason = if s.slot as usize >= bounds.replicas {
-            format!("{} replicas are declared", bounds.replicas)
+            wanted_replicas(work, bounds.replicas)
         } else {
             format!("slot {} is already served", s.slot)
         };
@@ -251,9 +263,19 @@ fn stop_serving(work: &mut Work<'_>, wanted: &Release, bounds: Bounds, recreate:
         .filter(|s| s.bucket == Bucket::NewHealthy)
         .map(|s| s.slot)
         .collect();
+    let stops_first = stops_first(&work.app, wanted);
+    // Who leaves its node stops for its successor, or where that finds a place for sure.
+    let may_stop = |s: &&Sorted| {
+        !s.leaving
+            || replaced.contains(&s.slot)
+            || s.slot as usize >= bounds.replicas
+            || stops_first && has_place_elsewhere(work, wanted, s.id)
+    };
+    let leaving: BTreeSet<InstanceId> = sorted.iter().filter(|s| s.leaving).map(|s| s.id).collect();
     let mut old: Vec<(bool, bool, u32, InstanceId)> = sorted
         .iter()
         .filter(|s| s.bucket == Bucket::OldReady)
+        .filter(may_stop)
         .map(|s| {
             let beyond = s.slot as usize >= bounds.replicas;
             (!beyond, !replaced.contains(&s.slot), s.slot, s.id)
@@ -261,11 +283,48 @@ fn stop_serving(work: &mut Work<'_>, wanted: &Release, bounds: Bounds, recreate:
         .collect();
     old.sort();
     for (_, _, _, id) in old.into_iter().take(budget) {
-        work.stop_instance(id, why);
+        if leaving.contains(&id) {
+            let why = leaving_words(work, id);
+            work.stop_instance(id, &why);
+        } else {
+            work.stop_instance(id, why);
+        }
     }
 }
 
-fn create(work: &mut Work<'_>, wanted: &Release, bounds: Bounds, recreate: bool, why: &str) {
+/// `3 replicas are declared`, or who wants another number.
+pub fn wanted_replicas(work: &Work<'_>, replicas: usize) -> String {
+    let are = if replicas == 1 {
+        "replica is"
+    } else {
+        "replicas are"
+    };
+    match &work.app.scale {
+        Some(scale) => format!("{} scaled it to {replicas}", scale.by),
+        None => format!("{replicas} {are} declared"),
+    }
+}
+
+fn has_place_elsewhere(work: &Work<'_>, wanted: &Release, id: InstanceId) -> bool {
+    work.app.instances.get(&id).is_some_and(|instance| {
+        let snapshot = work.input.snapshot;
+        place_elsewhere(snapshot, work.overlay(), &work.app, wanted, instance).is_ok()
+    })
+}
+
+fn leaving_words(work: &Work<'_>, id: InstanceId) -> String {
+    let node = work.app.instances.get(&id).map(|i| i.node.to_string());
+    format!("node {} is being drained", node.unwrap_or_default())
+}
+
+fn create(
+    work: &mut Work<'_>,
+    wanted: &Release,
+    bounds: Bounds,
+    recreate: bool,
+    creating: Creating,
+    why: &str,
+) {
     let sorted = sort(work, wanted);
     let total = total(&sorted);
     let occupied: BTreeSet<u32> = sorted
@@ -296,11 +355,16 @@ fn create(work: &mut Work<'_>, wanted: &Release, bounds: Bounds, recreate: bool,
         .map(|s| s.slot)
         .collect();
     let mut slots: Vec<u32> = missing.collect();
+    if creating == Creating::Refill {
+        slots.retain(|slot| !held.contains(slot));
+    }
     slots.sort_by_key(|slot| (held.contains(slot), *slot));
     if recreate
-        && sorted
-            .iter()
-            .any(|s| !s.new && !matches!(s.bucket, Bucket::Gone | Bucket::Stopped | Bucket::Lost))
+        && sorted.iter().any(|s| {
+            !s.new
+                && !s.leaving
+                && !matches!(s.bucket, Bucket::Gone | Bucket::Stopped | Bucket::Lost)
+        })
     {
         if !slots.is_empty() {
             work.wait_for("the old instances to be gone (strategy recreate)", None);
@@ -319,9 +383,20 @@ fn create(work: &mut Work<'_>, wanted: &Release, bounds: Bounds, recreate: bool,
             None,
         );
     }
+    let leaving: BTreeMap<u32, String> = sorted
+        .iter()
+        .filter(|s| s.serves_in_place())
+        .map(|s| (s.slot, leaving_words(work, s.id)))
+        .collect();
     for slot in slots.into_iter().take(room) {
+        let drained = leaving.get(&slot);
+        let why = drained.map_or(why, String::as_str);
         if let Err(funnel) = work.add_instance(wanted, slot, why) {
-            work.wait_for(format!("a node for slot {slot}: {funnel}"), None);
+            let words = match drained {
+                Some(drained) => format!("another node for slot {slot}, {drained}: {funnel}"),
+                None => format!("a node for slot {slot}: {funnel}"),
+            };
+            work.wait_for(words, None);
             work.set_funnel(funnel);
             break;
         }

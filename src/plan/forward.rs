@@ -56,14 +56,14 @@ fn run_on(
     let mut ids = IdSource::new(seed);
     let mut nodes = BTreeSet::new();
     // Each round moves at least one instance by one step, and each takes two.
-    let rounds = 4 * (copy.instances.len() + release.spec.replicas as usize) + 8;
+    let rounds = 4 * (copy.instances.len() + app.replicas_of(release) as usize) + 8;
     for _ in 0..rounds {
         settle(input, &mut copy, overlay);
         let mut work = Work::trial(input, copy, overlay, &mut ids);
         if is_complete(&work, release) {
             return Forward {
                 fits: true,
-                served: release.spec.replicas as usize,
+                served: copy.replicas_of(release) as usize,
                 nodes,
                 funnel: None,
                 waits_for: String::new(),

@@ -15,6 +15,7 @@ pub mod check;
 pub mod constraint;
 pub mod diff;
 pub mod dispatch;
+pub mod drain;
 pub mod exchange;
 pub mod following;
 pub mod forward;

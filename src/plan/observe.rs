@@ -150,6 +150,7 @@ fn plan_node(now: Timestamp, snapshot: &Snapshot, report: &NodeReport, decision:
                 name: report.node.clone(),
                 facts: report.facts.clone(),
                 scheduling: Scheduling::Active,
+                scheduling_note: None,
                 liveness: Liveness::Ready,
                 last_heard: now,
                 registered_at: now,

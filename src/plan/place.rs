@@ -201,7 +201,13 @@ impl Runtime {
 }
 
 /// Why the node takes nothing of that kind at present. `ideal`: suppose it is heard and open.
-fn closed(node: &Node, runtime: Runtime, ideal: bool) -> Option<&'static str> {
+/// `home`: the node that holds what the instance needs.
+fn closed(
+    node: &Node,
+    runtime: Runtime,
+    ideal: bool,
+    home: Option<&NodeName>,
+) -> Option<&'static str> {
     if !ideal {
         match node.liveness {
             Liveness::Ready => {}
@@ -209,6 +215,8 @@ fn closed(node: &Node, runtime: Runtime, ideal: bool) -> Option<&'static str> {
         }
         match node.scheduling {
             Scheduling::Active => {}
+            // Its data is there and nowhere else: there it is replaced, or not at all.
+            Scheduling::Cordoned | Scheduling::Draining if home == Some(&node.name) => {}
             Scheduling::Cordoned => return Some("cordoned"),
             Scheduling::Draining => return Some("draining"),
         }
@@ -241,7 +249,7 @@ fn feasible(
     snapshot: &Snapshot,
 ) -> Result<(), Exclusion> {
     let runtime = Runtime::of(&request.spec.workload.task);
-    if let Some(why) = closed(node, runtime, ideal) {
+    if let Some(why) = closed(node, runtime, ideal, request.home) {
         return Err(Exclusion::Rule(why.to_owned()));
     }
     if let Some(home) = request.home

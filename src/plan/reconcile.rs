@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::bucket::{Bucket, sort};
-use super::exchange::{Creating, Serving, plan_exchange};
+use super::exchange::{Creating, Serving, plan_exchange, wanted_replicas};
 use super::rollout;
 use super::work::Work;
 use crate::model::snapshot::Observed;
 use crate::model::spec::NodeLossAction;
 use crate::model::{
-    Change, Declared, EventKind, Liveness, Release, ReleaseId, ReleaseState, RolloutKind,
+    Change, Declared, EventKind, Liveness, Release, ReleaseId, ReleaseState, Rollout, RolloutKind,
     RolloutPhase, Verdict,
 };
 
@@ -30,6 +30,7 @@ pub fn plan_app(work: &mut Work<'_>) {
             }
         } else {
             leave_lost_nodes(work);
+            end_overrides(work);
             choose_target(work);
             rollout::advance(work);
             keep_count(work);
@@ -158,6 +159,47 @@ fn leave_lost_nodes(work: &mut Work<'_>) {
     }
 }
 
+/// Suspensions and scales that were set for a time end by themselves.
+fn end_overrides(work: &mut Work<'_>) {
+    let app = work.app.key.clone();
+    if let Some(suspension) = work.app.suspended.clone()
+        && let Some(until) = suspension.until
+    {
+        if until <= work.now() {
+            work.emit(Change::SetSuspension {
+                app: app.clone(),
+                suspension: None,
+            });
+            if let Some(mut rollout) = work.app.active_rollout().cloned() {
+                // The time it stood still does not count against its deadline.
+                rollout.progress_at = work.now();
+                work.emit(Change::PutRollout(Box::new(rollout)));
+            }
+            let words = format!("the suspension of {app} by {} has ended", suspension.by);
+            work.tell(EventKind::AppResumed, words);
+        } else {
+            work.wake(until);
+        }
+    }
+    if let Some(scale) = work.app.scale.clone()
+        && let Some(until) = scale.until
+    {
+        if until <= work.now() {
+            work.emit(Change::SetScale { app, scale: None });
+            let declared = work.app.declared.as_ref().map_or(0, |d| d.spec.replicas);
+            let words = format!(
+                "the override of {} ({} replicas) has ended: {}",
+                scale.by,
+                scale.replicas,
+                wanted_replicas(work, declared as usize)
+            );
+            work.tell(EventKind::AppScaled, words);
+        } else {
+            work.wake(until);
+        }
+    }
+}
+
 /// Picks the release to be at, and starts a rollout when it is another one.
 fn choose_target(work: &mut Work<'_>) {
     let Some(declared) = work.app.declared.clone() else {
@@ -173,8 +215,15 @@ fn choose_target(work: &mut Work<'_>) {
         // A fix that is not condemned itself goes on below.
     }
     if let Some(s) = &work.app.suspended {
-        let words = format!("{} to resume it (suspended at {})", s.by, s.at);
-        work.wait_for(words, None);
+        let words = match s.until {
+            None => format!("{} to resume it (suspended at {})", s.by, s.at),
+            Some(_) => format!(
+                "the end of its suspension ({} suspended it at {})",
+                s.by, s.at
+            ),
+        };
+        let until = s.until;
+        work.wait_for(words, until);
         return;
     }
     if let Some(rejection) = work.app.rejection_of_declared() {
@@ -208,11 +257,9 @@ fn leave_condemned(work: &mut Work<'_>, condemned: &Release) {
     let (Some(rejection), false) = (rejection, free) else {
         return;
     };
-    let Some(back) = work
-        .app
-        .latest_stable_except(&condemned.spec_digest)
-        .cloned()
-    else {
+    let chosen = rejection.back_to.and_then(|id| work.app.releases.get(&id));
+    let back = chosen.or_else(|| work.app.latest_stable_except(&condemned.spec_digest));
+    let Some(back) = back.cloned() else {
         return;
     };
     let of = rejection.rollout;
@@ -284,17 +331,23 @@ fn keep_count(work: &mut Work<'_>) {
     };
     let rollout = work.app.active_rollout();
     let why = match rollout {
-        Some(r) if r.is_rollback() => format!("rollback to {}", release.commit.short()),
-        Some(_) => format!("rollout to {}", release.commit.short()),
-        None => format!(
-            "{} replicas of {} are declared",
-            release.spec.replicas,
-            release.commit.short()
-        ),
+        Some(r) => match r.kind {
+            RolloutKind::Forward => format!("rollout to {}", release.commit.short()),
+            RolloutKind::Rollback { .. } => format!("rollback to {}", release.commit.short()),
+            RolloutKind::Restart => format!("restart of {}", release.commit.short()),
+        },
+        None => wanted_replicas(work, work.app.replicas_of(&release) as usize),
     };
     let rejected = matches!(release.state, ReleaseState::Rejected { .. });
-    let (serving, creating) = match rollout.map(|r| (r.phase, r.is_rollback())) {
+    // Only a rollout to an unproven release is held back by its pause, or a suspension.
+    let proven = |r: &Rollout| match r.kind {
+        RolloutKind::Forward => false,
+        RolloutKind::Rollback { .. } | RolloutKind::Restart => true,
+    };
+    let restart = rollout.is_some_and(|r| r.kind == RolloutKind::Restart);
+    let (serving, creating) = match rollout.map(|r| (r.phase, proven(r))) {
         _ if rejected => (Serving::Keep, Creating::Forbidden),
+        Some((RolloutPhase::Paused, true)) if restart => (Serving::Keep, Creating::Refill),
         Some((RolloutPhase::Paused, true)) => (Serving::Keep, Creating::Allowed),
         Some((RolloutPhase::Paused, false)) => (Serving::Keep, Creating::Forbidden),
         Some((_, false)) if work.app.suspended.is_some() => (Serving::Keep, Creating::Forbidden),

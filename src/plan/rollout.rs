@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::diff::{Effect, diff_specs, summary};
-use super::exchange::Bounds;
+use super::exchange::{Bounds, wanted_replicas};
 use super::forward::{Forward, run_forward};
-use super::place::Overlay;
+use super::place::{Overlay, can_grow};
 use super::verdict::{Judgement, healthy_slots, is_complete, judge, unheard, unprepared};
 use super::work::Work;
 use crate::model::node::ImageState;
@@ -44,6 +45,35 @@ pub fn start(work: &mut Work<'_>, release: &Arc<Release>, kind: RolloutKind, rea
     };
     supersede(work, release, kind, reason);
     let rollout = new_rollout(work, release, kind, reason, nodes);
+    begin(work, release, rollout, reason);
+}
+
+/// Exchanges all instances for new ones of the release that the app is at. `Err`: that can
+/// never come to its end, in words; then nothing may be taken from `work`.
+pub fn restart(work: &mut Work<'_>, release: &Arc<Release>, reason: &str) -> Result<(), String> {
+    let made = work.app.instances.values().map(|i| i.incarnation).max();
+    let incarnation = made.unwrap_or(0).max(work.app.incarnation) + 1;
+    work.emit(Change::SetIncarnation {
+        app: work.app.key.clone(),
+        incarnation,
+    });
+    let seed = release.number ^ work.app.instances.len() as u64;
+    let real = run_forward(work.input, &work.app, work.overlay(), release, seed);
+    if !real.fits {
+        let overlay = Overlay::ideal(&work.app);
+        let ideal = run_forward(work.input, &work.app, &overlay, release, seed);
+        if !ideal.fits && !work.input.snapshot.nodes.is_empty() {
+            return Err(infeasible(work, release, &ideal).0);
+        }
+    }
+    let mut rollout = new_rollout(work, release, RolloutKind::Restart, reason, real.nodes);
+    rollout.from = Some(release.id);
+    begin(work, release, rollout, reason);
+    Ok(())
+}
+
+fn begin(work: &mut Work<'_>, release: &Arc<Release>, rollout: Rollout, reason: &str) {
+    let kind = rollout.kind;
     fresh_start(work, release);
     let message = match kind {
         RolloutKind::Forward => format!(
@@ -52,8 +82,13 @@ pub fn start(work: &mut Work<'_>, release: &Arc<Release>, kind: RolloutKind, rea
             describe(release, &rollout)
         ),
         RolloutKind::Rollback { .. } => {
-            format!("rollback to {} begins: {reason}", release.commit.short())
+            format!("rollback to {} begins", release.commit.short())
         }
+        RolloutKind::Restart => format!(
+            "restart of {} begins ({}): {reason}",
+            release.commit.short(),
+            describe(release, &rollout)
+        ),
     };
     let (id, commit) = (rollout.id, release.commit.clone());
     work.emit(Change::SetTarget {
@@ -117,7 +152,7 @@ fn new_rollout(
 /// Volumes and, where no other node is free, fixed ports let only one of the two live.
 fn order_of(work: &Work<'_>, release: &Release) -> Order {
     let workload = &release.spec.workload;
-    let bounds = Bounds::of(release);
+    let bounds = Bounds::of(&work.app, release);
     let exclusive = workload.exclusive_volumes().next().is_some()
         || workload.fixed_host_ports().next().is_some()
             && work.input.snapshot.nodes.len() <= bounds.replicas;
@@ -159,30 +194,40 @@ fn supersede(work: &mut Work<'_>, release: &Release, kind: RolloutKind, reason: 
             EventKind::RolloutSuperseded,
             format!("{} took over", release.commit.short()),
         ),
+        // A restart says nothing of the release: only the rollback's own goal ends it.
+        RolloutKind::Rollback { .. } if running.kind == RolloutKind::Restart => (
+            RolloutEvent::Supersede,
+            EventKind::RolloutSuperseded,
+            format!("the rollback to {} took over", release.commit.short()),
+        ),
         RolloutKind::Rollback { .. } => (
             RolloutEvent::RollBack,
             EventKind::RolloutRolledBack,
             format!("rolled back to {}: {reason}", release.commit.short()),
         ),
+        RolloutKind::Restart => (
+            RolloutEvent::Supersede,
+            EventKind::RolloutSuperseded,
+            "a restart took over".to_owned(),
+        ),
     };
     end(work, running, event, told, words, None);
 }
 
-fn refuse(
-    work: &mut Work<'_>,
-    release: &Arc<Release>,
-    kind: RolloutKind,
-    reason: &str,
-    ideal: &Forward,
-) {
-    let bounds = Bounds::of(release);
+/// Why the move to `release` can never come to its end, and the run that shows it.
+fn infeasible(work: &Work<'_>, release: &Arc<Release>, ideal: &Forward) -> (String, Forward) {
+    let bounds = Bounds::of(&work.app, release);
     // Whether it would fit if nothing of the app ran yet: then its own instances
     // are in the way, else no strategy helps.
     let mut bare = work.app.clone();
     bare.instances.clear();
     let empty = Overlay::ideal(&bare);
     let alone = run_forward(work.input, &bare, &empty, release, release.number);
-    let ideal = if alone.fits { ideal } else { &alone };
+    let ideal = if alone.fits {
+        ideal.clone()
+    } else {
+        alone.clone()
+    };
     let funnel = ideal
         .funnel
         .as_ref()
@@ -211,6 +256,17 @@ fn refuse(
     } else {
         format!("it can run nowhere: {funnel}")
     };
+    (words, ideal)
+}
+
+fn refuse(
+    work: &mut Work<'_>,
+    release: &Arc<Release>,
+    kind: RolloutKind,
+    reason: &str,
+    ideal: &Forward,
+) {
+    let (words, ideal) = infeasible(work, release, ideal);
     let judgement = Judgement {
         verdict: Verdict::Infeasible,
         reason: words.clone(),
@@ -255,6 +311,7 @@ fn reject(
         verdict: judgement.verdict,
         reason: judgement.reason.clone(),
         evidence: judgement.evidence.clone(),
+        back_to: None,
     };
     let app = work.app.key.clone();
     work.emit(Change::SetReleaseState {
@@ -269,9 +326,8 @@ fn reject(
     let event = work.tell(
         EventKind::ReleaseQuarantined,
         format!(
-            "{} is quarantined until its spec changes or an operator releases it: {}",
+            "{} is quarantined until its spec changes or an operator releases it",
             release.commit.short(),
-            judgement.reason
         ),
     );
     event.commit = Some(release.commit.clone());
@@ -297,15 +353,20 @@ fn end(
     if phase.is_terminal() {
         next.finished_at = Some(work.now());
     }
-    let (id, to) = (next.id, next.to);
+    let (id, to, next_kind) = (next.id, next.to, next.kind);
     let commit = work.app.releases.get(&to).map(|r| r.commit.clone());
     let what = match next.kind {
         RolloutKind::Forward => "rollout",
         RolloutKind::Rollback { .. } => "rollback",
+        RolloutKind::Restart => "restart",
     };
     let name = commit.as_ref().map_or("?", |c| c.short()).to_owned();
     work.emit(Change::PutRollout(Box::new(next)));
-    let told = work.tell(kind, format!("{what} to {name}: {outcome}"));
+    let to = match next_kind {
+        RolloutKind::Forward | RolloutKind::Rollback { .. } => "to",
+        RolloutKind::Restart => "of",
+    };
+    let told = work.tell(kind, format!("{what} {to} {name}: {outcome}"));
     told.rollout = Some(id);
     told.commit = commit;
 }
@@ -319,7 +380,7 @@ pub fn advance(work: &mut Work<'_>) {
         return;
     };
     pin_image(work, &rollout, &release);
-    if work.app.suspended.is_some() && !rollout.is_rollback() {
+    if work.app.suspended.is_some() && rollout.kind == RolloutKind::Forward {
         return;
     }
     if rollout.phase == RolloutPhase::Paused {
@@ -347,10 +408,11 @@ pub fn advance(work: &mut Work<'_>) {
     match next.phase {
         RolloutPhase::Preparing => {
             let waiting = unprepared(work, &next, &release);
-            let serving =
-                work.app.instances.values().any(|i| {
-                    i.wants_run() && i.is_ready() && i.workload != release.workload_digest
-                });
+            let serving = work
+                .app
+                .instances
+                .values()
+                .any(|i| i.wants_run() && i.is_ready() && !work.app.is_current(i, &release));
             if waiting.is_empty() || !serving {
                 next.phase = RolloutPhase::Progressing;
                 next.progress_at = work.now();
@@ -393,7 +455,7 @@ pub fn advance(work: &mut Work<'_>) {
             next.baking_since = None;
         }
         RolloutPhase::Baking => {
-            let bake = release.spec.rollout.bake_time;
+            let bake = bake_time(&release);
             let until = next.baking_since.unwrap_or(work.now()) + bake;
             if until <= work.now() {
                 succeed(work, next, &release);
@@ -416,11 +478,20 @@ pub fn advance(work: &mut Work<'_>) {
                 EventKind::RolloutProgress,
                 format!(
                     "{healthy} of {} instances of {} are healthy",
-                    release.spec.replicas,
+                    work.app.replicas_of(&release),
                     release.commit.short()
                 ),
             );
         }
+    }
+}
+
+/// A release that is proven already does not prove itself again.
+fn bake_time(release: &Release) -> Duration {
+    if release.is_stable() {
+        Duration::ZERO
+    } else {
+        release.spec.rollout.bake_time
     }
 }
 
@@ -434,15 +505,15 @@ fn advance_paused(work: &mut Work<'_>, rollout: Rollout, release: &Release) {
         work.emit(Change::PutRollout(Box::new(next)));
         return;
     }
+    let what = match rollout.kind {
+        RolloutKind::Forward => "rollout",
+        RolloutKind::Rollback { .. } => "rollback",
+        RolloutKind::Restart => "restart",
+    };
     work.wait_for(
         format!(
-            "a person: the {} is paused ({words}). Commit a fix, or run `evenkeel release {}` to \
-             let it go on",
-            if rollout.is_rollback() {
-                "rollback"
-            } else {
-                "rollout"
-            },
+            "a person: the {what} is paused ({words}). Commit a fix, or run `evenkeel rollout \
+             resume {}` to let it go on",
             work.app.key
         ),
         None,
@@ -487,8 +558,8 @@ fn succeed(work: &mut Work<'_>, rollout: Rollout, release: &Arc<Release>) {
         );
         event.commit = Some(commit);
     }
-    let all = match release.spec.replicas {
-        0 => "all is stopped, 0 replicas are declared,".to_owned(),
+    let all = match work.app.replicas_of(release) {
+        0 => format!("all is stopped, {},", wanted_replicas(work, 0)),
         1 => "its instance is healthy".to_owned(),
         n => format!("all {n} instances are healthy"),
     };
@@ -523,6 +594,15 @@ fn fail(work: &mut Work<'_>, rollout: Rollout, release: &Arc<Release>, judgement
         pause(work, rollout, words);
         return;
     }
+    if rollout.kind == RolloutKind::Restart {
+        // The release is proven: what fails now says more about the surroundings.
+        let words = format!(
+            "the restart fails, what is not yet exchanged is kept: {}",
+            judgement.reason
+        );
+        pause(work, rollout, words);
+        return;
+    }
     if release.spec.rollout.on_failure == OnFailure::Pause {
         let words = format!("failed, onFailure is pause: {}", judgement.reason);
         pause(work, rollout, words);
@@ -548,7 +628,7 @@ fn fail(work: &mut Work<'_>, rollout: Rollout, release: &Arc<Release>, judgement
     let of = rollout.id;
     end(work, rollout, event, kind, words, Some(rejection));
     if let Some(to) = back {
-        let reason = format!("{} failed: {}", release.commit.short(), judgement.reason);
+        let reason = format!("{} failed", release.commit.short());
         start(work, &to, RolloutKind::Rollback { of: Some(of) }, &reason);
     }
 }
@@ -567,10 +647,42 @@ pub fn reason_for(work: &Work<'_>, release: &Release) -> String {
         );
     }
     let in_place = fields.iter().all(|f| f.effect == Effect::InPlace);
+    let how = match (in_place, moving(work, release)) {
+        (false, _) => String::new(),
+        (true, 0) => " (in place)".to_owned(),
+        (true, 1) => " (in place, but for 1 instance whose node has no room)".to_owned(),
+        (true, n) => format!(" (in place, but for {n} instances whose nodes have no room)"),
+    };
     format!(
-        "commit {} changes {}{}",
+        "commit {} changes {}{how}",
         release.commit.short(),
         summary(&fields),
-        if in_place { " (in place)" } else { "" }
     )
+}
+
+/// How many instances the requests of `release` make go elsewhere.
+fn moving(work: &Work<'_>, release: &Release) -> usize {
+    let snapshot = work.input.snapshot;
+    let requests = release.spec.requests;
+    let differing = || {
+        let instances = work.app.instances.values();
+        instances.filter(|i| i.wants_run() && i.requests != requests)
+    };
+    if differing().next().is_none() {
+        return 0;
+    }
+    work.overlay().try_out(snapshot, |overlay| {
+        let mut moving = 0;
+        for old in differing() {
+            if can_grow(snapshot, overlay, &old.node, old.requests, requests) {
+                let mut new = old.clone();
+                new.requests = requests;
+                overlay.release(snapshot, old);
+                overlay.take(snapshot, &new);
+            } else {
+                moving += 1;
+            }
+        }
+        moving
+    })
 }

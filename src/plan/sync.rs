@@ -32,6 +32,7 @@ pub fn plan_sync(input: &SyncInput<'_>) -> Decision {
         input,
         decision: Decision::default(),
         problems: input.catalog.problems.clone(),
+        told: Vec::new(),
     };
     // Looks at every app of the source: only where the number matters.
     let count_declared = || {
@@ -94,17 +95,17 @@ pub fn plan_sync(input: &SyncInput<'_>) -> Decision {
     next.outcome = SyncOutcome::Ok;
     next.ignored_documents = input.catalog.ignored_documents;
     next.held = held;
-    if run.problems != source.problems && !run.problems.is_empty() {
-        run.tell(
-            EventKind::SpecInvalid,
-            None,
-            format!(
-                "{} problem(s) in commit {}, the first: {}",
-                run.problems.len(),
-                input.commit.short(),
-                run.problems[0]
-            ),
+    // What the apps' own events tell is not told again for the source.
+    let mut untold = run.problems.iter().filter(|p| !run.told.contains(p));
+    if run.problems != source.problems
+        && let Some(first) = untold.next()
+    {
+        let message = format!(
+            "{} in commit {}, the first: {first}",
+            counted(1 + untold.count(), "problem"),
+            input.commit.short(),
         );
+        run.tell(EventKind::SpecInvalid, None, message);
     }
     next.problems = std::mem::take(&mut run.problems);
     if source.last_applied.as_ref() != Some(input.commit) || source.outcome != SyncOutcome::Ok {
@@ -199,6 +200,8 @@ struct Run<'a> {
     input: &'a SyncInput<'a>,
     decision: Decision,
     problems: Vec<Problem>,
+    /// Problems that events of apps have told.
+    told: Vec<Problem>,
 }
 
 impl Run<'_> {
@@ -272,6 +275,7 @@ impl Run<'_> {
         if same {
             return;
         }
+        self.end_scale(existing, declaration);
         match before {
             None => self.tell(
                 EventKind::AppDeclared,
@@ -299,7 +303,33 @@ impl Run<'_> {
         }
     }
 
+    /// Git's own number counts again once a commit changes it.
+    fn end_scale(&mut self, existing: Option<&App>, declaration: &Declaration) {
+        let Some(app) = existing else { return };
+        let before = app.declared.as_ref().map(|d| d.spec.replicas);
+        let now = declaration.spec.replicas;
+        let Some(scale) = app.scale.as_ref().filter(|_| before != Some(now)) else {
+            return;
+        };
+        self.decision.changes.push(Change::SetScale {
+            app: app.key.clone(),
+            scale: None,
+        });
+        self.tell(
+            EventKind::AppScaled,
+            Some(&app.key),
+            format!(
+                "commit {} declares {now} replicas of {}, which ends the override of {} ({})",
+                self.input.commit.short(),
+                app.key,
+                scale.by,
+                scale.replicas
+            ),
+        );
+    }
+
     fn keep_invalid(&mut self, app: &App, problems: Vec<Problem>) {
+        self.told.extend(problems.iter().cloned());
         let invalid = Invalid {
             commit: self.input.commit.clone(),
             problems,

@@ -36,6 +36,8 @@ impl Touched {
             | Change::SetInvalid { .. }
             | Change::Undeclare { .. }
             | Change::SetSuspension { .. }
+            | Change::SetScale { .. }
+            | Change::SetIncarnation { .. }
             | Change::SetReleaseState { .. }
             | Change::Quarantine { .. }
             | Change::Unquarantine { .. }

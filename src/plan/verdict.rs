@@ -42,7 +42,7 @@ pub fn judge(
     }
     let mut worst: Option<(&Instance, &InstanceStatus)> = None;
     for instance in work.app.instances.values() {
-        if instance.workload != release.workload_digest || !instance.wants_run() {
+        if !work.app.is_current(instance, release) || !instance.wants_run() {
             continue;
         }
         let Observed::Known(status) = work.observe(instance) else {
@@ -278,26 +278,28 @@ fn judgement(instance: &Instance, verdict: Verdict, what: String) -> Judgement {
 /// Whether every slot is served healthily by `release` and nothing else is left.
 pub fn is_complete(work: &Work<'_>, release: &Release) -> bool {
     let sorted = sort(work, release);
-    let bounds = Bounds::of(release);
+    let bounds = Bounds::of(&work.app, release);
     let healthy = healthy_slots(work, release);
     healthy == bounds.replicas
         && sorted.iter().all(|s| match s.bucket {
             Bucket::NewHealthy | Bucket::Gone | Bucket::Lost => true,
+            // Leaving its node is no part of the rollout.
+            Bucket::OldReady => s.leaving,
             Bucket::Stopping
             | Bucket::Stopped
             | Bucket::Unknown
             | Bucket::NewReady
             | Bucket::NewStarting
-            | Bucket::OldReady
             | Bucket::OldUnready => false,
         })
 }
 
 /// Slots below `replicas` with a healthy instance of `release`.
 pub fn healthy_slots(work: &Work<'_>, release: &Release) -> usize {
+    let replicas = work.app.replicas_of(release);
     let slots: std::collections::BTreeSet<u32> = sort(work, release)
         .iter()
-        .filter(|s| s.bucket == Bucket::NewHealthy && s.slot < release.spec.replicas)
+        .filter(|s| s.slot < replicas && (s.bucket == Bucket::NewHealthy || s.serves_in_place()))
         .map(|s| s.slot)
         .collect();
     slots.len()

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::place::{Funnel, Overlay, Request, Siblings, place};
 use super::report::Waiting;
-use super::{AppReport, IdSource, Plan, PlanInput};
+use super::{AppReport, Decision, IdSource, Plan, PlanInput};
 use crate::model::snapshot::Observed;
 use crate::model::{
     Actor, App, Change, Event, EventKind, Goal, Instance, InstanceId, Liveness, NodeName, Release,
@@ -98,6 +98,14 @@ impl<'a> Work<'a> {
         self.changes.len()
     }
 
+    /// What was decided, for who asked for it.
+    pub fn into_decision(self) -> Decision {
+        Decision {
+            changes: self.changes,
+            events: self.events,
+        }
+    }
+
     /// For a trial run: the app as it became, the changes, and what is waited for.
     pub fn into_trial(self) -> (App, Vec<Change>, AppReport, String) {
         let words = self.waiting_words();
@@ -132,7 +140,9 @@ impl<'a> Work<'a> {
                     siblings.add(instance);
                 }
             }
-            Change::SetGoal { .. } | Change::Observe { .. } => self.siblings = None,
+            Change::SetGoal { .. } | Change::Observe { .. } | Change::SetIncarnation { .. } => {
+                self.siblings = None;
+            }
             Change::ForgetInstance { instance, .. } => {
                 self.siblings = None;
                 if let Some(old) = self.app.instances.get(instance) {
@@ -292,6 +302,7 @@ impl<'a> Work<'a> {
             slot,
             release: release.id,
             workload: release.workload_digest.clone(),
+            incarnation: self.app.incarnation,
             node: node.clone(),
             created_at: self.now(),
             reason: reason.to_owned(),

@@ -8,11 +8,11 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::encode::{from_amount, json, json_opt, name, text, time};
+use super::encode::{amount, from_amount, json, json_opt, name, text, time};
 use super::schedule::AppPatch;
 use crate::model::{
-    App, AppKey, AppSpec, Change, CommitId, Declared, Invalid, ReleaseId, RolloutId, SpecDigest,
-    Suspension,
+    App, AppKey, AppSpec, Change, CommitId, Declared, Invalid, ReleaseId, RolloutId, Scale,
+    SpecDigest, Suspension,
 };
 
 pub(super) async fn declare(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
@@ -135,6 +135,26 @@ pub(super) async fn set_suspension(
     Ok(done.rows_affected())
 }
 
+pub(super) async fn set_scale(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    for change in changes {
+        let Change::SetScale { app, scale } = change else {
+            continue;
+        };
+        keys.push(app.to_string());
+        values.push(json_opt(scale.as_ref())?);
+    }
+    let done = sqlx::query(
+        "UPDATE apps SET scale = u.scale::jsonb
+         FROM unnest($1::text[], $2::text[]) AS u(key, scale) WHERE apps.key = u.key",
+    )
+    .bind(keys)
+    .bind(values)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// Once per commit; each app must exist.
 pub(super) async fn patch(
     conn: &mut PgConnection,
@@ -142,23 +162,27 @@ pub(super) async fn patch(
 ) -> sqlx::Result<u64> {
     let (mut keys, mut steps) = (Vec::new(), Vec::new());
     let (mut targets, mut rollouts) = (Vec::new(), Vec::new());
+    let mut incarnations = Vec::new();
     for (key, patch) in patches {
         keys.push(key.to_string());
         steps.push(patch.steps);
         targets.push(patch.target.map(|r| r.0));
         rollouts.push(patch.rollout.map(|r| r.0));
+        incarnations.push(patch.incarnation.map(amount));
     }
     let done = sqlx::query(
         "UPDATE apps SET version = version + u.steps, target = coalesce(u.target, apps.target),
-             rollout = coalesce(u.rollout, apps.rollout)
-         FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::uuid[])
-             AS u(key, steps, target, rollout)
+             rollout = coalesce(u.rollout, apps.rollout),
+             incarnation = coalesce(u.incarnation, apps.incarnation)
+         FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::uuid[], $5::bigint[])
+             AS u(key, steps, target, rollout, incarnation)
          WHERE apps.key = u.key",
     )
     .bind(keys)
     .bind(steps)
     .bind(targets)
     .bind(rollouts)
+    .bind(incarnations)
     .execute(conn)
     .await?;
     Ok(done.rows_affected())
@@ -175,6 +199,8 @@ struct Row {
     declared_spec: Option<Json<AppSpec>>,
     invalid: Option<Json<Invalid>>,
     suspension: Option<Json<Suspension>>,
+    scale: Option<Json<Scale>>,
+    incarnation: i64,
     target: Option<Uuid>,
     rollout: Option<Uuid>,
     version: i64,
@@ -212,6 +238,8 @@ impl TryFrom<Row> for Stored {
         };
         app.invalid = row.invalid.map(|i| i.0);
         app.suspended = row.suspension.map(|s| s.0);
+        app.scale = row.scale.map(|s| s.0);
+        app.incarnation = from_amount("apps.incarnation", row.incarnation)?;
         app.target = row.target.map(ReleaseId);
         app.version = from_amount("apps.version", row.version)?;
         Ok(Stored {
@@ -224,7 +252,7 @@ impl TryFrom<Row> for Stored {
 pub(super) async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<Stored>> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT key, source, path, declared_commit, declared_digest, declared_at, declared_spec,
-             invalid, suspension, target, rollout, version FROM apps",
+             invalid, suspension, scale, incarnation, target, rollout, version FROM apps",
     )
     .fetch_all(conn)
     .await?;

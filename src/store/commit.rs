@@ -153,6 +153,7 @@ async fn write_rows(
         Kind::Undeclare => (Rows::All, apps::undeclare(conn, changes).await?),
         Kind::RemoveApp => (Rows::All, apps::remove(conn, changes).await?),
         Kind::SetSuspension => (Rows::All, apps::set_suspension(conn, changes).await?),
+        Kind::SetScale => (Rows::All, apps::set_scale(conn, changes).await?),
         Kind::AddRelease => (Rows::All, releases::add(conn, changes).await?),
         Kind::SetReleaseState => (Rows::All, releases::set_state(conn, changes).await?),
         Kind::PinImage => (Rows::All, releases::pin_image(conn, changes).await?),

@@ -29,7 +29,7 @@ pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
     let (mut cpus, mut memories) = (Vec::new(), Vec::new());
     let (mut ports, mut volumes) = (Vec::new(), Vec::new());
     let (mut goals, mut stop_ats, mut stop_reasons) = (Vec::new(), Vec::new(), Vec::new());
-    let mut statuses = Vec::new();
+    let (mut statuses, mut incarnations) = (Vec::new(), Vec::new());
     for change in changes {
         let Change::AddInstance(instance) = change else {
             continue;
@@ -39,6 +39,7 @@ pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
         slots.push(i64::from(instance.slot));
         releases.push(instance.release.0);
         workloads.push(instance.workload.0.as_str());
+        incarnations.push(amount(instance.incarnation));
         nodes.push(instance.node.as_str());
         created.push(time(instance.created_at));
         reasons.push(text(&instance.reason));
@@ -54,15 +55,17 @@ pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
     }
     let done = sqlx::query(
         "INSERT INTO instances (id, app, slot, release, workload_digest, node, created_at, reason,
-             cpu_millis, memory_bytes, host_ports, volumes, goal, stop_at, stop_reason, status)
+             cpu_millis, memory_bytes, host_ports, volumes, goal, stop_at, stop_reason, status,
+             incarnation)
          SELECT id, app, slot, release, workload_digest, node, created_at, reason, cpu_millis,
              memory_bytes, host_ports::jsonb, volumes::jsonb, goal, stop_at, stop_reason,
-             status::jsonb
+             status::jsonb, incarnation
          FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[],
              $7::timestamptz[], $8::text[], $9::bigint[], $10::bigint[], $11::text[],
-             $12::text[], $13::text[], $14::timestamptz[], $15::text[], $16::text[])
+             $12::text[], $13::text[], $14::timestamptz[], $15::text[], $16::text[], $17::bigint[])
              AS u(id, app, slot, release, workload_digest, node, created_at, reason, cpu_millis,
-                 memory_bytes, host_ports, volumes, goal, stop_at, stop_reason, status)",
+                 memory_bytes, host_ports, volumes, goal, stop_at, stop_reason, status,
+                 incarnation)",
     )
     .bind(ids)
     .bind(apps)
@@ -80,6 +83,7 @@ pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
     .bind(stop_ats)
     .bind(stop_reasons)
     .bind(statuses)
+    .bind(incarnations)
     .execute(conn)
     .await?;
     Ok(done.rows_affected())
@@ -245,6 +249,7 @@ struct Row {
     stop_at: Option<DateTime<Utc>>,
     stop_reason: Option<String>,
     status: Option<Json<InstanceStatus>>,
+    incarnation: i64,
 }
 
 impl TryFrom<Row> for Instance {
@@ -257,6 +262,7 @@ impl TryFrom<Row> for Instance {
             slot: from_amount("instances.slot", row.slot)?,
             release: ReleaseId(row.release),
             workload: WorkloadDigest(row.workload_digest),
+            incarnation: from_amount("instances.incarnation", row.incarnation)?,
             node: name("instances.node", &row.node)?,
             created_at: row.created_at.into(),
             reason: row.reason,
@@ -282,7 +288,8 @@ impl TryFrom<Row> for Instance {
 pub(super) async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<Instance>> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, app, slot, release, workload_digest, node, created_at, reason, cpu_millis,
-             memory_bytes, host_ports, volumes, goal, stop_at, stop_reason, status
+             memory_bytes, host_ports, volumes, goal, stop_at, stop_reason, status,
+             incarnation
          FROM instances",
     )
     .fetch_all(conn)

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use super::encode::{amount, from_amount, from_word, json, name, text, time, word};
+use super::encode::{amount, from_amount, from_word, json, json_opt, name, text, time, word};
 use crate::model::quantity::Resources;
-use crate::model::{Change, ImageState, Node, NodeFacts, NodeName};
+use crate::model::{Change, ImageState, Node, NodeFacts, NodeName, SchedulingNote};
 
 /// Replaces what was known of their images, too.
 pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
@@ -16,6 +16,7 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
     let (mut cpus, mut memories, mut attributes) = (Vec::new(), Vec::new(), Vec::new());
     let (mut versions, mut schedulings) = (Vec::new(), Vec::new());
     let (mut livenesses, mut heard, mut registered) = (Vec::new(), Vec::new(), Vec::new());
+    let mut notes = Vec::new();
     let mut images = Images::default();
     for change in changes {
         let Change::PutNode(node) = change else {
@@ -28,6 +29,7 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
         attributes.push(json(&node.facts.attributes)?);
         versions.push(text(&node.facts.agent_version));
         schedulings.push(word(&node.scheduling)?);
+        notes.push(json_opt(node.scheduling_note.as_ref())?);
         livenesses.push(word(&node.liveness)?);
         heard.push(time(node.last_heard));
         registered.push(time(node.registered_at));
@@ -37,19 +39,21 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
     }
     let done = sqlx::query(
         "INSERT INTO nodes (name, address, cpu_millis, memory_bytes, attributes, agent_version,
-             scheduling, liveness, heard_at, registered_at)
+             scheduling, liveness, heard_at, registered_at, scheduling_note)
          SELECT name, address, cpu_millis, memory_bytes, attributes::jsonb, agent_version,
-             scheduling, liveness, heard_at, registered_at
+             scheduling, liveness, heard_at, registered_at, note::jsonb
          FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],
-             $7::text[], $8::text[], $9::timestamptz[], $10::timestamptz[])
+             $7::text[], $8::text[], $9::timestamptz[], $10::timestamptz[],
+             $11::text[])
              AS u(name, address, cpu_millis, memory_bytes, attributes, agent_version, scheduling,
-                 liveness, heard_at, registered_at)
+                 liveness, heard_at, registered_at, note)
          ON CONFLICT (name) DO UPDATE SET
              address = excluded.address, cpu_millis = excluded.cpu_millis,
              memory_bytes = excluded.memory_bytes, attributes = excluded.attributes,
              agent_version = excluded.agent_version, scheduling = excluded.scheduling,
              liveness = excluded.liveness, heard_at = excluded.heard_at,
-             registered_at = excluded.registered_at",
+             registered_at = excluded.registered_at,
+             scheduling_note = excluded.scheduling_note",
     )
     .bind(&names)
     .bind(addresses)
@@ -61,6 +65,7 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
     .bind(livenesses)
     .bind(heard)
     .bind(registered)
+    .bind(notes)
     .execute(&mut *conn)
     .await?;
     sqlx::query("DELETE FROM node_images WHERE node = ANY($1)")
@@ -174,20 +179,28 @@ pub(super) async fn set_scheduling(
     conn: &mut PgConnection,
     changes: &[&Change],
 ) -> sqlx::Result<u64> {
-    let (mut names, mut schedulings) = (Vec::new(), Vec::new());
+    let (mut names, mut schedulings, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for change in changes {
-        let Change::SetScheduling { node, scheduling } = change else {
+        let Change::SetScheduling {
+            node,
+            scheduling,
+            note,
+        } = change
+        else {
             continue;
         };
+        notes.push(json_opt(note.as_ref())?);
         names.push(node.as_str());
         schedulings.push(word(scheduling)?);
     }
     let done = sqlx::query(
-        "UPDATE nodes SET scheduling = u.scheduling
-         FROM unnest($1::text[], $2::text[]) AS u(name, scheduling) WHERE nodes.name = u.name",
+        "UPDATE nodes SET scheduling = u.scheduling, scheduling_note = u.note::jsonb
+         FROM unnest($1::text[], $2::text[], $3::text[]) AS u(name, scheduling, note)
+         WHERE nodes.name = u.name",
     )
     .bind(names)
     .bind(schedulings)
+    .bind(notes)
     .execute(conn)
     .await?;
     Ok(done.rows_affected())
@@ -220,6 +233,7 @@ struct Row {
     liveness: String,
     heard_at: DateTime<Utc>,
     registered_at: DateTime<Utc>,
+    scheduling_note: Option<Json<SchedulingNote>>,
 }
 
 impl TryFrom<Row> for Node {
@@ -237,6 +251,7 @@ impl TryFrom<Row> for Node {
                 agent_version: row.agent_version,
             },
             scheduling: from_word("nodes.scheduling", row.scheduling)?,
+            scheduling_note: row.scheduling_note.map(|n| n.0),
             liveness: from_word("nodes.liveness", row.liveness)?,
             last_heard: row.heard_at.into(),
             registered_at: row.registered_at.into(),
@@ -249,7 +264,7 @@ impl TryFrom<Row> for Node {
 pub(super) async fn all(conn: &mut PgConnection) -> sqlx::Result<BTreeMap<NodeName, Node>> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT name, address, cpu_millis, memory_bytes, attributes, agent_version, scheduling,
-             liveness, heard_at, registered_at FROM nodes",
+             liveness, heard_at, registered_at, scheduling_note FROM nodes",
     )
     .fetch_all(&mut *conn)
     .await?;

@@ -169,13 +169,13 @@ pub(super) async fn quarantine(conn: &mut PgConnection, changes: &[&Change]) -> 
         };
         rows += sqlx::query(
             "INSERT INTO quarantine (app, digest, commit, release, rollout, rejected_at, verdict,
-                 reason, evidence)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb)
+                 reason, evidence, back_to)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10)
              ON CONFLICT (app, digest) DO UPDATE SET
                  commit = excluded.commit, release = excluded.release,
                  rollout = excluded.rollout, rejected_at = excluded.rejected_at,
                  verdict = excluded.verdict, reason = excluded.reason,
-                 evidence = excluded.evidence",
+                 evidence = excluded.evidence, back_to = excluded.back_to",
         )
         .bind(app.to_string())
         .bind(rejection.digest.0.as_str())
@@ -186,6 +186,7 @@ pub(super) async fn quarantine(conn: &mut PgConnection, changes: &[&Change]) -> 
         .bind(word(&rejection.verdict)?)
         .bind(text(&rejection.reason))
         .bind(json(&rejection.evidence)?)
+        .bind(rejection.back_to.map(|r| r.0))
         .execute(&mut *conn)
         .await?
         .rows_affected();
@@ -276,13 +277,15 @@ struct QuarantineRow {
     verdict: String,
     reason: String,
     evidence: Json<Evidence>,
+    back_to: Option<Uuid>,
 }
 
 pub(super) async fn all_quarantined(
     conn: &mut PgConnection,
 ) -> sqlx::Result<Vec<(AppKey, Rejection)>> {
     let rows: Vec<QuarantineRow> = sqlx::query_as(
-        "SELECT app, digest, commit, release, rollout, rejected_at, verdict, reason, evidence
+        "SELECT app, digest, commit, release, rollout, rejected_at, verdict, reason, evidence,
+             back_to
          FROM quarantine",
     )
     .fetch_all(conn)
@@ -300,6 +303,7 @@ pub(super) async fn all_quarantined(
                     verdict: from_word("quarantine.verdict", row.verdict)?,
                     reason: row.reason,
                     evidence: row.evidence.0,
+                    back_to: row.back_to.map(ReleaseId),
                 },
             ))
         })

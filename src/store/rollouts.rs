@@ -33,6 +33,7 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
         let (kind, of) = match rollout.kind {
             RolloutKind::Forward => ("forward", None),
             RolloutKind::Rollback { of } => ("rollback", of.map(|id| id.0)),
+            RolloutKind::Restart => ("restart", None),
         };
         kinds.push(kind);
         rollbacks_of.push(of);
@@ -131,6 +132,7 @@ impl TryFrom<Row> for Rollout {
             kind: match row.kind.as_str() {
                 "forward" => RolloutKind::Forward,
                 "rollback" => RolloutKind::Rollback { of },
+                "restart" => RolloutKind::Restart,
                 other => return Err(bad("rollouts.kind", other)),
             },
             from: row.from_release.map(ReleaseId),

@@ -23,6 +23,7 @@ pub(super) enum Kind {
     Undeclare,
     RemoveApp,
     SetSuspension,
+    SetScale,
     AddRelease,
     SetReleaseState,
     PinImage,
@@ -77,6 +78,7 @@ fn place_of(change: &Change) -> Option<(Kind, Owner<'_>, Row<'_>)> {
         Change::Undeclare { app } => (Kind::Undeclare, App(app), Row::Own),
         Change::RemoveApp { app } => (Kind::RemoveApp, App(app), Row::Own),
         Change::SetSuspension { app, .. } => (Kind::SetSuspension, App(app), Row::Own),
+        Change::SetScale { app, .. } => (Kind::SetScale, App(app), Row::Own),
         Change::AddRelease(r) => (Kind::AddRelease, App(&r.app), Row::Id(r.id.0)),
         Change::SetReleaseState { app, release, .. } => {
             (Kind::SetReleaseState, App(app), Row::Id(release.0))
@@ -85,7 +87,7 @@ fn place_of(change: &Change) -> Option<(Kind, Owner<'_>, Row<'_>)> {
         Change::ForgetRelease { app, release } => {
             (Kind::ForgetRelease, App(app), Row::Id(release.0))
         }
-        Change::SetTarget { .. } => return None,
+        Change::SetTarget { .. } | Change::SetIncarnation { .. } => return None,
         Change::Quarantine { app, rejection } => {
             (Kind::Quarantine, App(app), Row::Text(&rejection.digest.0))
         }
@@ -160,6 +162,7 @@ pub(super) struct AppPatch {
     pub target: Option<ReleaseId>,
     /// Its last rollout.
     pub rollout: Option<RolloutId>,
+    pub incarnation: Option<u64>,
 }
 
 /// Apps that are removed at the end are left out. `SetInvalid` is not counted: it alone may
@@ -181,6 +184,7 @@ pub(super) fn app_patches(changes: &[Change]) -> HashMap<&AppKey, AppPatch> {
         match change {
             Change::SetTarget { release, .. } => patch.target = Some(*release),
             Change::PutRollout(rollout) => patch.rollout = Some(rollout.id),
+            Change::SetIncarnation { incarnation, .. } => patch.incarnation = Some(*incarnation),
             _ => {}
         }
     }
@@ -282,6 +286,7 @@ mod tests {
             steps,
             target,
             rollout: None,
+            incarnation: None,
         };
         assert_eq!(patches[&first], patch(2, None));
         assert_eq!(patches[&second], patch(2, target));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evenkeel::model::node::{NodeFacts, RUNTIME_DOCKER};
 use evenkeel::model::quantity::{Resources, parse_cpu, parse_duration, parse_memory};
-use evenkeel::model::{AppKey, NodeName, SourceName};
+use evenkeel::model::{AppKey, NodeName, Scheduling, SourceName};
 use evenkeel::plan::{Refusal, operate};
 use serde_json::{Map, Value, json};
 
@@ -25,7 +25,11 @@ run DURATION | settle                              time passes; until nothing mo
 silence NODE | return NODE                         it can not / can be heard
 forget NODE                                        it comes back with nothing on it
 lose APP/SLOT                                      somebody removes its container
-rollback APP | release APP | suspend APP | resume APP | approve SOURCE   as an operator
+rollback APP [to=COMMIT] | release APP | approve SOURCE    as the operator eva
+suspend APP [for=DURATION] | resume APP            also as her, like all below
+pause APP | go-on APP | abort APP | restart APP    of the active rollout; a new one
+scale APP N [for=DURATION] | scale APP reset       another number of replicas
+cordon NODE | open NODE | drain NODE | left NODE   nodes; what is still on one
 clock back DURATION | clock forward DURATION       the controller's clock steps
 show APP | why APP | bounds APP                    tells its state
 ";
@@ -183,21 +187,57 @@ fn execute(
                 .unwrap();
             host(world, found.1.as_str()).lose(found.0);
         }
-        ["rollback", app] => {
-            let decision = operate::plan_rollback(now, &world.snapshot, &key(app), by, None)?;
+        ["rollback", app, rest @ ..] => {
+            let to = option(rest, "to");
+            let decision = operate::plan_rollback(now, &world.snapshot, &key(app), by, None, to)?;
             world.decide(decision);
         }
         ["release", app] => {
             let decision = operate::plan_release(now, &world.snapshot, &key(app), by)?;
             world.decide(decision);
         }
-        ["suspend", app] => {
-            let decision = operate::plan_suspend(now, &world.snapshot, &key(app), by, None)?;
+        ["suspend", app, rest @ ..] => {
+            let until = option(rest, "for").map(|d| now + duration(d));
+            let snapshot = &world.snapshot;
+            let decision = operate::plan_suspend(now, snapshot, &key(app), by, None, until)?;
             world.decide(decision);
         }
         ["resume", app] => {
             let decision = operate::plan_resume(now, &world.snapshot, &key(app), by)?;
             world.decide(decision);
+        }
+        ["pause", app] => {
+            let decision = operate::plan_pause(now, &world.snapshot, &key(app), by, None)?;
+            world.decide(decision);
+        }
+        ["go-on", app] => {
+            let decision = operate::plan_resume_rollout(now, &world.snapshot, &key(app), by)?;
+            world.decide(decision);
+        }
+        ["abort", app] => {
+            let decision = operate::plan_abort(now, &world.snapshot, &key(app), by, None)?;
+            world.decide(decision);
+        }
+        ["restart", app] => {
+            let decision = world.restart(&key(app), by)?;
+            world.decide(decision);
+        }
+        ["scale", app, "reset"] => {
+            let decision = operate::plan_reset_scale(now, &world.snapshot, &key(app), by)?;
+            world.decide(decision);
+        }
+        ["scale", app, n, rest @ ..] => {
+            let until = option(rest, "for").map(|d| now + duration(d));
+            let (snapshot, n) = (&world.snapshot, n.parse().unwrap());
+            let decision = operate::plan_scale(now, snapshot, &key(app), by, n, None, until)?;
+            world.decide(decision);
+        }
+        ["cordon", node] => schedule(world, node, Scheduling::Cordoned)?,
+        ["open", node] => schedule(world, node, Scheduling::Active)?,
+        ["drain", node] => schedule(world, node, Scheduling::Draining)?,
+        ["left", node] => {
+            let lines = world.left(&node.parse().unwrap());
+            world.out.extend(lines);
         }
         ["approve", source] => {
             let source = source.parse().unwrap();
@@ -226,6 +266,19 @@ fn execute(
         }
         _ => panic!("no such command: {words:?}. Known:{HELP}"),
     }
+    Ok(())
+}
+
+/// The value of `NAME=VALUE` among the words.
+fn option<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+    let value = |w: &&'a str| w.strip_prefix(name)?.strip_prefix('=');
+    words.iter().find_map(value)
+}
+
+fn schedule(world: &mut World, node: &str, scheduling: Scheduling) -> Result<(), Refusal> {
+    let (now, name) = (world.now(), node.parse().unwrap());
+    let decision = operate::plan_scheduling(now, &world.snapshot, &name, scheduling, "eva", None)?;
+    world.decide(decision);
     Ok(())
 }
 

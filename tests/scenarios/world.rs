@@ -12,8 +12,9 @@ use evenkeel::model::{
 };
 use evenkeel::plan::dispatch::desired_set;
 use evenkeel::plan::observe::{plan_liveness, plan_report};
+use evenkeel::plan::operate::{Left, left_on, plan_restart};
 use evenkeel::plan::sync::{SyncInput, plan_failed_sync, plan_sync};
-use evenkeel::plan::{Decision, IdSource, Plan, PlanInput, Scope, Settings, check, plan};
+use evenkeel::plan::{Decision, IdSource, Plan, PlanInput, Refusal, Scope, Settings, check, plan};
 
 use super::nodes::{Behaviour, Host};
 
@@ -159,6 +160,28 @@ impl World {
         self.apply(&plan.changes);
         self.tell(&plan.events);
         plan
+    }
+
+    pub fn restart(&mut self, key: &AppKey, by: &str) -> Result<Decision, Refusal> {
+        let mut ids = self.ids.clone();
+        let (now, settings) = (self.clock, &self.settings);
+        let snapshot = &self.snapshot;
+        let decision = plan_restart(now, snapshot, key, by, None, settings, &mut ids)?;
+        self.ids = ids;
+        Ok(decision)
+    }
+
+    /// What a node still holds, and why it stays there.
+    pub fn left(&self, node: &NodeName) -> Vec<String> {
+        let left = left_on(self.clock, &self.snapshot, &self.settings, node);
+        if left.is_empty() {
+            return vec!["  nothing is left there".to_owned()];
+        }
+        let line = |l: &Left| {
+            let stays = l.stays.as_deref().unwrap_or("under way");
+            format!("  slot {} of {}: {stays}", l.slot, l.app)
+        };
+        left.iter().map(line).collect()
     }
 
     fn measure(&mut self) {

@@ -186,6 +186,7 @@ pub fn release(of: usize, n: usize, number: u64) -> Arc<Release> {
 
 pub fn rejection(release: &Release, verdict: Verdict) -> Rejection {
     Rejection {
+        back_to: (verdict == Verdict::Operator).then(|| ReleaseId(id(8))),
         digest: release.spec_digest.clone(),
         commit: release.commit.clone(),
         release: release.id,
@@ -220,6 +221,7 @@ pub fn rollout(of: usize, n: usize, to: ReleaseId, phase: RolloutPhase) -> Rollo
         app: app(of),
         kind: match n % 3 {
             0 => RolloutKind::Forward,
+            1 if n.is_multiple_of(2) => RolloutKind::Restart,
             1 => RolloutKind::Rollback { of: None },
             _ => RolloutKind::Rollback {
                 of: Some(RolloutId(id(n - 1))),
@@ -256,6 +258,7 @@ pub fn instance(n: usize, release: &Release, node: usize) -> Instance {
         slot: n as u32,
         release: release.id,
         workload: release.workload_digest.clone(),
+        incarnation: n as u64 % 3,
         node: node_name(node),
         created_at: at(n as i64),
         reason: "scale up".into(),
@@ -295,6 +298,11 @@ pub fn status(n: usize) -> InstanceStatus {
 pub fn node(n: usize) -> Node {
     Node {
         name: node_name(n),
+        scheduling_note: n.is_multiple_of(2).then(|| SchedulingNote {
+            by: "zoe".into(),
+            at: at(4),
+            reason: None,
+        }),
         facts: NodeFacts {
             address: "10.0.0.1".into(),
             capacity: Resources {

@@ -325,6 +325,7 @@ async fn every_variant_has_its_place_in_the_schema() {
         changes.push(Change::SetScheduling {
             node: node_name(0),
             scheduling,
+            note: None,
         });
     }
     for liveness in [Liveness::Suspect, Liveness::Lost, Liveness::Ready] {

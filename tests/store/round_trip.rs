@@ -19,7 +19,7 @@ fn change(image: &Snapshot, serial: usize, (kind, a, b, c): Choice) -> Option<Ch
     let an_app = || pick(image.apps.values().cloned(), a);
     let release_of = |app: &App| pick(app.releases.values().cloned(), b);
     let instance_of = |app: &App| pick(app.instances.values().cloned(), b);
-    Some(match kind % 26 {
+    Some(match kind % 28 {
         0 => {
             let mut source = source(a % 2);
             source.suspended = b % 2 == 0;
@@ -62,7 +62,22 @@ fn change(image: &Snapshot, serial: usize, (kind, a, b, c): Choice) -> Option<Ch
                 by: "zoe".into(),
                 at: at(1),
                 reason: None,
+                until: (b % 4 == 0).then(|| at(9)),
             }),
+        },
+        26 => Change::SetScale {
+            app: an_app()?.key,
+            scale: (b % 2 == 0).then(|| Scale {
+                replicas: b as u32,
+                by: "zoe".into(),
+                at: at(2),
+                reason: Some("sale".into()),
+                until: (b % 4 == 0).then(|| at(9)),
+            }),
+        },
+        27 => Change::SetIncarnation {
+            app: an_app()?.key,
+            incarnation: b as u64,
         },
         4 | 6 => {
             let app = an_app()?;
@@ -197,6 +212,11 @@ fn change(image: &Snapshot, serial: usize, (kind, a, b, c): Choice) -> Option<Ch
                 Scheduling::Cordoned,
                 Scheduling::Draining,
             ][b % 3],
+            note: (b % 2 == 0).then(|| SchedulingNote {
+                by: "zoe".into(),
+                at: at(3),
+                reason: (c % 2 == 0).then(|| "a disk".into()),
+            }),
         },
         24 => Change::SetImage {
             node: pick(image.nodes.keys().cloned(), a)?,

@@ -155,7 +155,7 @@ impl Eligible {
                 shared.extend(value);
             }
             let allowed = shared.len() == limits.len()
-                && closed(node, runtime, ideal).is_none()
+                && closed(node, runtime, ideal, None).is_none()
                 && compiled.iter().all(|c| c.matches(node));
             places.push(allowed.then(|| {
                 let group = *of_values.entry(shared).or_insert_with(|| {

@@ -10,6 +10,8 @@ pub struct Siblings {
     /// Tells this count from all others of the plan under way.
     pub(super) id: u64,
     workload: WorkloadDigest,
+    /// Those of an earlier one will go.
+    incarnation: u64,
     /// Node → those that will stay beside the new one, and all. Spreading goes by the
     /// first, or a rollout would end as uneven as its old instances happened to stop.
     pub(super) on: BTreeMap<NodeName, (u32, u32)>,
@@ -23,6 +25,7 @@ impl Siblings {
         let mut siblings = Siblings {
             id,
             workload: workload.clone(),
+            incarnation: app.incarnation,
             on: BTreeMap::new(),
             added: Vec::new(),
         };
@@ -38,7 +41,9 @@ impl Siblings {
         if instance.is_gone() {
             return;
         }
-        let staying = instance.wants_run() && instance.workload == self.workload;
+        let current =
+            instance.workload == self.workload && instance.incarnation >= self.incarnation;
+        let staying = instance.wants_run() && current;
         let (stay, all) = self.on.entry(instance.node.clone()).or_default();
         *stay += u32::from(staying);
         *all += 1;

@@ -259,12 +259,12 @@ fn is_reached(snapshot: &Snapshot, app: &App) -> bool {
     let moving = app
         .active_rollout()
         .is_some_and(|r| r.phase != RolloutPhase::Baking);
-    let wanted = |i: &&Instance| i.wants_run() && i.workload == target.workload_digest;
+    let wanted = |i: &&Instance| i.wants_run() && app.is_current(i, target);
     let right = app.instances.values().filter(wanted).count();
     target.spec_digest == declared.digest
         && !moving
         && right == app.instances.len()
-        && serving(snapshot, app) == target.spec.replicas as usize
+        && serving(snapshot, app) == app.replicas_of(target) as usize
 }
 
 /// Instances that serve where that can be seen.

@@ -383,6 +383,7 @@ fn suspended_apps_are_held() {
         by: "ann".to_owned(),
         at: world.now,
         reason: None,
+        until: None,
     };
     world.apply(&[Change::SetSuspension {
         app: key("web"),
@@ -508,6 +509,7 @@ fn a_cordoned_cluster_takes_nothing_and_an_empty_one_waits() {
     world.apply(&[Change::SetScheduling {
         node: "n1".parse().unwrap(),
         scheduling: Scheduling::Cordoned,
+        note: None,
     }]);
     let preview = look(&world, &[("web", spec("web:1"))]);
     let Fit::Never { reason, .. } = &app(&preview, "web").fit else {

@@ -58,6 +58,7 @@ fn change(ids: &mut IdSource) -> Change {
             slot: 0,
             release,
             workload: spec.workload_digest(),
+            incarnation: 0,
             node,
             created_at: now,
             reason: String::new(),
@@ -88,6 +89,7 @@ fn change(ids: &mut IdSource) -> Change {
         _ => Change::SetScheduling {
             node,
             scheduling: Scheduling::Active,
+            note: None,
         },
     }
 }

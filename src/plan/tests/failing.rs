@@ -149,8 +149,14 @@ fn an_operator_releases_from_quarantine_and_it_is_tried_again() {
 fn an_operators_rollback_holds_until_a_new_commit() {
     let mut world = update_to(Behaviour::Healthy, |s| s);
     world.settle();
-    let back =
-        crate::plan::operate::plan_rollback(world.now, &world.snapshot, &key("web"), "eva", None);
+    let back = crate::plan::operate::plan_rollback(
+        world.now,
+        &world.snapshot,
+        &key("web"),
+        "eva",
+        None,
+        None,
+    );
     world.apply(&back.unwrap().changes);
     world.settle();
     assert_eq!(world.serving("web"), "web:1 x3");
@@ -175,8 +181,14 @@ fn a_newer_commit_preempts_a_failing_rollout() {
 fn a_suspended_app_stands_still_and_then_goes_on() {
     let mut world = update_to(Behaviour::Healthy, |s| s);
     world.rounds(3);
-    let op =
-        crate::plan::operate::plan_suspend(world.now, &world.snapshot, &key("web"), "eva", None);
+    let op = crate::plan::operate::plan_suspend(
+        world.now,
+        &world.snapshot,
+        &key("web"),
+        "eva",
+        None,
+        None,
+    );
     world.apply(&op.unwrap().changes);
     world.rounds(2);
     let frozen = world.serving("web");

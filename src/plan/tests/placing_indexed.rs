@@ -162,6 +162,7 @@ fn cluster(hosts: &[Host]) -> World {
             1 => world.apply(&[Change::SetScheduling {
                 node: node(),
                 scheduling: Scheduling::Cordoned,
+                note: None,
             }]),
             _ => {}
         }
@@ -185,6 +186,7 @@ impl Trial<'_> {
             slot: 0,
             release: ReleaseId(Uuid::from_u128(1)),
             workload: spec.workload_digest(),
+            incarnation: 0,
             node,
             created_at: Timestamp(0),
             reason: String::new(),

@@ -189,6 +189,7 @@ impl World {
                 attributes: all,
                 agent_version: String::new(),
             },
+            scheduling_note: None,
             scheduling: Scheduling::Active,
             liveness: Liveness::Ready,
             last_heard: self.now,
