@@ -180,6 +180,8 @@ pub fn plan_restart(
     }
     let input = PlanInput {
         now,
+        // Nothing is judged here, only started.
+        since: now,
         snapshot,
         scope: Scope::All,
         settings,
