@@ -63,7 +63,7 @@ fn run_on(
         if is_complete(&work, release) {
             return Forward {
                 fits: true,
-                served: copy.replicas_of(release) as usize,
+                served: app.replicas_of(release) as usize,
                 nodes,
                 funnel: None,
                 waits_for: String::new(),
