@@ -57,6 +57,7 @@ ops! {
     StoreOutboxSent = "store-outbox-sent",
     StoreOutboxFailed = "store-outbox-failed",
     StoreRecordCommits = "store-record-commits",
+    StoreSaveDeliveries = "store-save-deliveries",
     /// One batch of history that is forgotten.
     StoreCollect = "store-collect",
     StoreMigrate = "store-migrate",

@@ -24,7 +24,7 @@ pub use list::Page;
 pub use node::NodeView;
 pub use plan::PlanInput;
 pub use release::{CommitView, ReleaseView};
-pub use source::{SourceInput, SourceStatus};
+pub use source::{HookAnswer, SourceInput, SourceStatus, Webhook, WebhookSetup};
 pub use token::{NewToken, TokenInput, TokenView};
 pub use verb::{EmptyInput, ReasonInput, Why};
 

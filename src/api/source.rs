@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::quantity::{format_duration, parse_duration};
 use crate::model::source::{Credentials, Held, SourceSpec};
 use crate::model::{
-    AppKey, CommitId, ForgeSpec, Problem, ProjectName, Snapshot, Source, SourceName, SyncOutcome,
-    Timestamp,
+    AppKey, CommitId, DeliveryLog, DeliveryVerdict, ForgeSpec, Problem, ProjectName, Snapshot,
+    Source, SourceName, SyncOutcome, Timestamp, Vendor,
 };
 
 /// What `POST` and `PUT` take. Secrets are named by files on the controller's host, never sent.
@@ -205,11 +205,52 @@ pub struct SyncView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Webhook {
-    /// Path of the address to enter at the forge.
+    /// The address to enter at the forge.
+    #[serde(default)]
+    pub url: String,
+    /// Path of it.
     pub path: String,
     /// A secret is set; without one every delivery is refused.
     pub configured: bool,
     pub secret_file: Option<String>,
+    /// Whose forge the repository is on, as far as the settings tell.
+    #[serde(default)]
+    pub vendor: Option<Vendor>,
+    /// What to enter at each kind of forge; of a single source only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub setup: Vec<WebhookSetup>,
+    /// The last deliveries; of a single source only, and `null` while they cannot be read.
+    #[serde(default)]
+    pub deliveries: Option<DeliveryLog>,
+}
+
+/// How a webhook is set up at one kind of forge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookSetup {
+    pub vendor: Vendor,
+    pub title: String,
+    /// Where to click.
+    pub place: String,
+    /// To be chosen there; `null`: there is nothing to choose.
+    pub content_type: Option<String>,
+    /// Name of the field that takes the content of the secret's file.
+    pub secret_field: String,
+    /// To be ticked.
+    pub events: Vec<String>,
+}
+
+/// What the sender of a delivery is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HookAnswer {
+    pub verdict: DeliveryVerdict,
+    /// Why, and what is done about it.
+    pub detail: String,
+    pub vendor: Vendor,
+    /// The vendor's word for what happened.
+    pub event: String,
+    pub id: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,7 +321,8 @@ fn state(source: &Source) -> SourceState {
     }
 }
 
-/// The document of `source`, which is one of `snapshot`'s; `sync` is for the caller to add.
+/// The document of `source`, which is one of `snapshot`'s; `sync` and what of the webhook
+/// depends on more than the snapshot are for the caller to add.
 pub fn source_status(snapshot: &Snapshot, source: &Source) -> SourceStatus {
     let spec = &source.spec;
     SourceStatus {
@@ -292,6 +334,10 @@ pub fn source_status(snapshot: &Snapshot, source: &Source) -> SourceStatus {
         interval: format_duration(spec.interval),
         credentials: spec.credentials.clone(),
         webhook: Webhook {
+            url: String::new(),
+            vendor: None,
+            setup: Vec::new(),
+            deliveries: None,
             path: format!("{}/hooks/{}", super::PREFIX, spec.name),
             configured: spec.webhook_secret_file.is_some(),
             secret_file: spec.webhook_secret_file.clone(),

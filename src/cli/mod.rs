@@ -17,6 +17,7 @@ mod token;
 mod validate;
 mod verbs;
 mod wait;
+mod webhook;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

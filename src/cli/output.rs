@@ -68,11 +68,10 @@ pub fn word(value: impl Serialize) -> String {
 /// The tone of a state's word.
 pub fn tone_of(word: &str) -> Tone {
     match word {
-        "synced" | "healthy" | "ok" | "ready" | "active" | "running" | "succeeded" | "stable" => {
-            Tone::Good
-        }
+        "synced" | "healthy" | "ok" | "ready" | "active" | "running" | "succeeded" | "stable"
+        | "accepted" | "pong" => Tone::Good,
         "quarantined" | "invalid" | "failed" | "degraded" | "lost" | "refused" | "unreachable"
-        | "rolledBack" | "rejected" | "backOff" => Tone::Bad,
+        | "rolledBack" | "rejected" | "backOff" | "forged" | "malformed" => Tone::Bad,
         _ => Tone::Wait,
     }
 }

@@ -15,6 +15,7 @@ use super::output::{
     Cell, Paint, Table, Tone, age, counted, one_line, print, tone_of, word, write,
 };
 use super::server::connect;
+use super::webhook;
 
 /// For all apps of a source to stop, their grace periods included.
 const REMOVE_WITHIN: Duration = Duration::from_secs(600);
@@ -246,13 +247,6 @@ fn one(source: &SourceStatus, server: &str, now: Timestamp, paint: Paint) -> Str
     field("seen", at(&source.last_seen, attempted(source)));
     field("applied", at(&source.last_applied, source.last_applied_at));
     field("apps", source.apps.to_string());
-    field(
-        "webhook",
-        match source.webhook.configured {
-            true => format!("{server}{}", source.webhook.path),
-            false => "no secret is set: deliveries are refused (--webhook-secret-file)".to_owned(),
-        },
-    );
     if let Some(forge) = &source.forge {
         field(
             "statuses",
@@ -301,6 +295,7 @@ fn one(source: &SourceStatus, server: &str, now: Timestamp, paint: Paint) -> Str
             one_line(&problem.to_string())
         );
     }
+    out.push_str(&webhook::show(&source.webhook, server, now, paint));
     out
 }
 

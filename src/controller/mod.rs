@@ -13,6 +13,7 @@
 //! Deliberately absent: HTTP (`http`), rules (`plan`), SQL (`store`), Git (`git`).
 
 mod agents;
+mod deliveries;
 mod dispatch;
 mod error;
 mod image;
@@ -76,6 +77,7 @@ struct Inner {
     forge: crate::forge::Client,
     /// Previews under way.
     looks: pulls::Looks,
+    deliveries: Mutex<deliveries::Deliveries>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -107,6 +109,7 @@ pub fn start(store: Store, mirrors: Mirrors, options: Options, stop: Cancellatio
         forge_troubles: Mutex::default(),
         forge: crate::forge::Client::default(),
         looks: pulls::Looks::default(),
+        deliveries: Mutex::default(),
         tasks: TaskTracker::new(),
         stop,
     };

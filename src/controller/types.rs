@@ -15,6 +15,8 @@ pub struct Options {
     pub holder: String,
     /// URL by which agents and other controllers reach this one.
     pub address: String,
+    /// URL by which people and forges reach the API; `None`: `address`.
+    pub external_url: Option<String>,
     pub settings: Settings,
     pub retention: Retention,
     /// For how long a leadership lasts without a renewal, by the database's clock.
@@ -37,6 +39,7 @@ impl Options {
             cluster: cluster.into(),
             holder: holder.into(),
             address: address.into(),
+            external_url: None,
             settings: Settings::default(),
             retention: Retention::default(),
             lease_ttl: Duration::from_secs(10),
@@ -44,6 +47,12 @@ impl Options {
             fetch_deadline: Duration::from_secs(120),
             allowed_host_paths: Vec::new(),
         }
+    }
+
+    /// URL by which people and forges reach the API, without a slash at its end.
+    pub fn reached_at(&self) -> &str {
+        let url = self.external_url.as_deref().unwrap_or(&self.address);
+        url.trim_end_matches('/')
     }
 }
 

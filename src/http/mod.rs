@@ -59,6 +59,7 @@ pub struct AppState {
     store: Option<Store>,
     tokens: Arc<Tokens>,
     forwarder: forward::Forwarder,
+    hooks: Arc<hooks::Hooks>,
     /// Ends streams when the server stops.
     stopping: CancellationToken,
 }
@@ -71,6 +72,7 @@ impl AppState {
             store,
             tokens: Arc::new(tokens),
             forwarder: forward::Forwarder::default(),
+            hooks: Arc::default(),
             stopping: CancellationToken::new(),
         }
     }

@@ -150,7 +150,7 @@ impl Problem {
         .retry_after(2)
     }
 
-    pub(super) fn unavailable(detail: impl Into<String>) -> Problem {
+    pub fn unavailable(detail: impl Into<String>) -> Problem {
         Problem::new(
             "unavailable",
             "Not available at present",

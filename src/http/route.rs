@@ -15,7 +15,7 @@ use axum::{Extension, Router};
 
 use super::auth::{self, Access};
 use super::extract::BodyLimit;
-use super::{AppState, MAX_BODY_BYTES, Problem, forward};
+use super::{AppState, MAX_BODY_BYTES, Problem, forward, hooks};
 
 /// From the end of a request's head to the start of its answer.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
@@ -27,6 +27,8 @@ pub struct Route {
     handler: MethodRouter<AppState>,
     /// Followers pass it on.
     leader: bool,
+    /// The body is taken in before anything else, within what all such bodies may hold.
+    taken_in: bool,
     /// Largest body in bytes; `None`: the handler takes it piece by piece.
     body: Option<usize>,
     /// To the start of the answer; `None`: as long as the body lasts.
@@ -47,6 +49,7 @@ impl Route {
     {
         Route {
             leader: method != Method::GET,
+            taken_in: false,
             method,
             path,
             access,
@@ -68,6 +71,12 @@ impl Route {
         self
     }
 
+    /// For what anybody may send: bodies of all such requests share one budget.
+    pub fn taken_in(mut self) -> Route {
+        self.taken_in = true;
+        self
+    }
+
     /// Its body is a stream that lasts as long as somebody reads; bounded piece by piece.
     pub fn streamed(mut self) -> Route {
         self.body = None;
@@ -85,6 +94,9 @@ impl Route {
         let mut handler = self.handler.route_layer(limit).route_layer(told);
         if self.leader {
             handler = handler.route_layer(from_fn_with_state(state.clone(), forward::to_leader));
+        }
+        if self.taken_in {
+            handler = handler.route_layer(from_fn_with_state(state.clone(), hooks::take_in));
         }
         let guard = from_fn_with_state((state.clone(), self.access), auth::guard);
         handler = handler.route_layer(guard);

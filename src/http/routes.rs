@@ -83,7 +83,7 @@ pub fn all() -> Vec<Route> {
         get("/api/v1/agent/stream", Access::Agents, agents::stream).on_leader(),
         post("/api/v1/agent/reports", Access::Agents, agents::report).body(MAX_REPORT_BYTES),
         post("/api/v1/agent/streams/{id}", Access::Agents, agents::lines).streamed(),
-        post("/api/v1/hooks/{source}", Access::Anyone, hooks::receive),
+        post("/api/v1/hooks/{source}", Access::Anyone, hooks::receive).taken_in(),
         get("/", Access::Page, page::show),
         get("/metrics", VIEW_CLUSTER, health::metrics),
         get("/healthz", Access::Anyone, health::live),

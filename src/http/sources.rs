@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::auth::Caller;
 use super::extract::{Json as Body, OptionalJson, Params, SourceParam};
-use super::{AppState, Problem};
+use super::{AppState, Problem, hooks};
 use crate::api::list::bounded;
 use crate::api::source::{SyncView, source_status};
 use crate::api::{CommitView, EmptyInput, Page, SourceInput, SourceStatus};
@@ -20,6 +20,8 @@ fn with_sync(state: &AppState, mut status: SourceStatus) -> SourceStatus {
     // A poll that changes nothing is not written down: only the task knows it.
     let polled = live.as_ref().and_then(|s| s.last_attempt_at);
     status.last_attempt_at = status.last_attempt_at.max(polled);
+    let base = state.handle.options().reached_at();
+    status.webhook.url = format!("{base}{}", status.webhook.path);
     status.sync = live.map(|s| SyncView {
         running: s.running,
         last_attempt_at: s.last_attempt_at,
@@ -37,7 +39,11 @@ fn one(state: &AppState, caller: &Caller, name: &SourceName) -> Result<SourceSta
         .read(|s| {
             let source = s.sources.get(name)?;
             let seen = caller.sees(&source.spec.project);
-            seen.then(|| source_status(s, source))
+            seen.then(|| {
+                let mut status = source_status(s, source);
+                status.webhook.vendor = hooks::vendor_of(source);
+                status
+            })
         })?
         .ok_or_else(|| {
             Problem::not_found(format!("there is no source {name}"))
@@ -66,7 +72,15 @@ pub async fn show(
     caller: Caller,
     SourceParam(name): SourceParam,
 ) -> Result<Json<SourceStatus>, Problem> {
-    one(&state, &caller, &name).map(Json)
+    let mut status = one(&state, &caller, &name)?;
+    status.webhook.setup = hooks::setup();
+    status.webhook.deliveries = match (state.handle.deliveries(&name), &state.store) {
+        (Some(log), _) => Some(log),
+        // A follower tells what the leader has saved.
+        (None, Some(store)) => store.deliveries_of(&name).await.ok(),
+        (None, None) => None,
+    };
+    Ok(Json(status))
 }
 
 pub async fn add(

@@ -156,6 +156,19 @@ impl DeliveryLog {
         list.push_front(record);
         list.truncate(most);
     }
+
+    /// Adds what came after all that is in here.
+    pub fn put_before(&mut self, newer: DeliveryLog) {
+        for (list, new, most) in [
+            (&mut self.last, newer.last, Self::LAST),
+            (&mut self.forged, newer.forged, Self::FORGED),
+        ] {
+            new.into_iter().rev().for_each(|r| list.push_front(r));
+            list.truncate(most);
+        }
+        self.total = self.total.saturating_add(newer.total);
+        self.forged_total = self.forged_total.saturating_add(newer.forged_total);
+    }
 }
 
 #[cfg(test)]
@@ -188,6 +201,22 @@ mod tests {
         }
         assert_eq!((log.last.len(), log.total), (20, 1001));
         assert_eq!(log.last[19].id.as_deref(), Some("980"));
+    }
+
+    #[test]
+    fn what_came_later_stands_first() {
+        let mut old = DeliveryLog::default();
+        let mut new = DeliveryLog::default();
+        (0..15).for_each(|n| old.add(record(DeliveryVerdict::Accepted, n)));
+        (15..30).for_each(|n| new.add(record(DeliveryVerdict::Ignored, n)));
+        old.put_before(new);
+        let ids: Vec<usize> = old
+            .last
+            .iter()
+            .filter_map(|r| r.id.as_ref()?.parse().ok())
+            .collect();
+        assert_eq!(ids, (10..30).rev().collect::<Vec<_>>());
+        assert_eq!(old.total, 30);
     }
 
     #[test]

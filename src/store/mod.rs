@@ -16,6 +16,7 @@
 mod apps;
 mod commit;
 mod commits;
+mod deliveries;
 mod encode;
 mod error;
 mod events;

@@ -89,6 +89,7 @@ fn crash_point(operation: &str) -> Op {
         "outbox sent" => Op::StoreOutboxSent,
         "outbox failed" => Op::StoreOutboxFailed,
         "record commits" => Op::StoreRecordCommits,
+        "save deliveries" => Op::StoreSaveDeliveries,
         history if history.starts_with("collect: ") => Op::StoreCollect,
         _commit => Op::StoreCommit,
     }

@@ -31,6 +31,8 @@ pub struct Setup<'a> {
     pub listener: TcpListener,
     /// By which agents and other controllers reach it.
     pub address: String,
+    /// By which people and forges reach it.
+    pub external_url: Option<String>,
     pub store: Store,
     pub git: Option<SourceSpec>,
     pub allowed_host_paths: Vec<String>,
@@ -57,6 +59,7 @@ pub async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
         cluster: dir.cluster_name(Some(&args.cluster), String::new)?,
         listener,
         address,
+        external_url: args.external.external_url,
         store: store.clone(),
         git,
         allowed_host_paths: args.policy.allowed_host_paths,
@@ -116,6 +119,7 @@ pub fn start(setup: Setup<'_>, parts: &mut Parts) -> anyhow::Result<Handle> {
         cluster,
         listener,
         address,
+        external_url,
         store,
         git,
         allowed_host_paths,
@@ -127,6 +131,7 @@ pub fn start(setup: Setup<'_>, parts: &mut Parts) -> anyhow::Result<Handle> {
         .context("the listener has no address")?;
     let options = Options {
         allowed_host_paths,
+        external_url,
         ..Options::new(cluster.clone(), dir.controller_id()?, address.clone())
     };
 

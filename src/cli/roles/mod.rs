@@ -61,6 +61,8 @@ pub struct UpArgs {
     #[arg(long, env = "EVENKEEL_CLUSTER")]
     pub cluster: Option<String>,
     #[command(flatten)]
+    pub external: ExternalArgs,
+    #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
     pub node: NodeArgs,
@@ -90,9 +92,19 @@ pub struct ControllerArgs {
     #[arg(long, env = "EVENKEEL_CLUSTER", default_value = "default")]
     pub cluster: String,
     #[command(flatten)]
+    pub external: ExternalArgs,
+    #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Where the API is for those outside of the cluster.
+#[derive(Args, Clone, Debug)]
+pub struct ExternalArgs {
+    /// URL by which people and forges reach the API, such as https://evenkeel.example [default: the address listened on]
+    #[arg(long, env = "EVENKEEL_EXTERNAL_URL", value_name = "URL", value_parser = external_url)]
+    pub external_url: Option<String>,
 }
 
 /// What specs may ask for beyond the defaults; the same on every controller of a cluster.
@@ -151,6 +163,18 @@ fn attribute(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn external_url(text: &str) -> Result<String, String> {
+    let host = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+        .unwrap_or_default();
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '@');
+    if host.is_empty() || host.starts_with(['/', ':']) || host.contains(odd) {
+        return Err("expected a URL such as https://evenkeel.example".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
 fn host_folder(text: &str) -> Result<String, String> {
     let is_plain = |part: &str| !matches!(part, "." | "..");
     if text.starts_with('/') && text.split('/').all(is_plain) {
@@ -174,6 +198,24 @@ mod tests {
             Command::Up(args) => Some(args.policy.allowed_host_paths),
             Command::Controller(args) => Some(args.policy.allowed_host_paths),
             _ => None,
+        }
+    }
+
+    #[test]
+    fn an_external_url_is_one() {
+        use super::external_url;
+        let kept = external_url("https://evenkeel.example/keel/");
+        assert_eq!(kept.as_deref(), Ok("https://evenkeel.example/keel"));
+        for wrong in [
+            "",
+            "evenkeel.example",
+            "https://",
+            "https://:80",
+            "http://a b",
+            "https://u:p@h",
+            "ftp://h",
+        ] {
+            assert!(external_url(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -97,6 +97,7 @@ fn start_parts(plan: Plan, store: crate::store::Store, parts: &mut Parts) -> any
         cluster,
         listener,
         address,
+        external_url: args.external.external_url,
         store,
         git,
         allowed_host_paths: args.policy.allowed_host_paths,

@@ -4,6 +4,7 @@
 //! vanishes starts, restarts or ends its task. There is never more than one
 //! for a source.
 
+mod hints;
 mod source;
 mod tree;
 
@@ -34,6 +35,7 @@ pub(super) struct Tasks(BTreeMap<SourceName, Arc<Task>>);
 struct Task {
     spec: SourceSpec,
     trigger: Notify,
+    hints: hints::Hints,
     status: std::sync::Mutex<SyncStatus>,
     end: CancellationToken,
     /// Held while it runs, so that its successor waits for its end.
@@ -43,9 +45,19 @@ struct Task {
 impl Handle {
     /// Asks for a sync at once; triggers coalesce. `NotLeader`, `NoSource`; `Refused` if it is suspended.
     pub fn trigger_sync(&self, source: &SourceName) -> Result<(), Error> {
+        self.nudge(source, |task| task.trigger.notify_one())
+    }
+
+    /// The same for word from outside that the repository moved: a single one leads to a
+    /// sync at once, a burst of them to one at its beginning and one at its end.
+    pub fn hint_sync(&self, source: &SourceName) -> Result<(), Error> {
+        self.nudge(source, |task| task.hints.add())
+    }
+
+    fn nudge(&self, source: &SourceName, how: impl FnOnce(&Task)) -> Result<(), Error> {
         self.0.image.leading()?;
         if let Some(task) = lock(&self.0.syncs).0.get(source) {
-            task.trigger.notify_one();
+            how(task);
             return Ok(());
         }
         match self.read(|s| s.sources.get(source).map(|s| s.suspended))? {
@@ -123,6 +135,7 @@ fn follow(
         let task = Arc::new(Task {
             spec,
             trigger: Notify::new(),
+            hints: hints::Hints::default(),
             status: std::sync::Mutex::new(SyncStatus {
                 running: false,
                 last_attempt_at: None,

@@ -70,6 +70,8 @@ pub(super) async fn run(handle: Handle, task: Arc<Task>, slots: Arc<Semaphore>) 
     let mut retry = RETRY;
     loop {
         follower.watch_local();
+        // What was hinted so far is looked at now.
+        follower.task.hints.begin();
         let Some(attempt) = end.run_until_cancelled(follower.attempt(&slots)).await else {
             return;
         };
@@ -131,6 +133,7 @@ impl Follower {
         tokio::select! {
             _ = poll => {}
             _ = self.task.trigger.notified() => {}
+            _ = self.task.hints.due() => {}
             _ = moved => {}
         }
     }

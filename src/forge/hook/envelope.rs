@@ -32,6 +32,8 @@ pub struct Envelope {
     /// The vendor's number of the delivery. Not proven by anything but GitLab's signature.
     pub id: Option<String>,
     proof: Proof,
+    /// There is a header for a proof, be it empty.
+    offers: bool,
     form: Form,
 }
 
@@ -82,6 +84,9 @@ impl Envelope {
             event: text::word(event),
             id: id.map(text::word),
             proof,
+            offers: ["x-hub-signature", "x-hub-signature-256"]
+                .iter()
+                .any(|name| headers.get(name).is_some()),
             form: match essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
                 // Programs that send forms by habit (curl) mean their body as it stands.
                 true if vendor != Vendor::Generic => Form::Urlencoded,
@@ -89,6 +94,14 @@ impl Envelope {
             },
         };
         (envelope, proven)
+    }
+
+    /// Bitbucket Data Center tests a connection without signing, whatever secret it has.
+    pub fn is_unsigned_test(&self) -> bool {
+        self.vendor == Vendor::BitbucketDataCenter
+            && self.event == "diagnostics:ping"
+            && self.proof == Proof::None
+            && !self.offers
     }
 
     /// Whether the delivery was made by somebody who knows `secret`. In constant time.
@@ -106,6 +119,7 @@ impl Envelope {
         };
         Ok(Delivery {
             vendor: self.vendor,
+            event: self.event.clone(),
             id: self.id.clone(),
             events,
         })

@@ -22,6 +22,8 @@ pub use crate::model::Vendor;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     pub vendor: Vendor,
+    /// The vendor's word for it; empty where it has none.
+    pub event: String,
     /// The vendor's number of it; the same when it is delivered again.
     pub id: Option<String>,
     /// At least one; Bitbucket tells several of a push at once.
@@ -100,3 +102,6 @@ pub enum PullRequestAction {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub String);
+
+#[cfg(test)]
+mod tests;
