@@ -54,7 +54,9 @@ impl Budget {
                 let units = u32::try_from(units).unwrap_or(u32::MAX);
                 let more = Arc::clone(&self.0)
                     .try_acquire_many_owned(units)
-                    .map_err(|_| Problem::unavailable("too many deliveries arrive at the same time"))?;
+                    .map_err(|_| {
+                        Problem::unavailable("too many deliveries arrive at the same time")
+                    })?;
                 match &mut held {
                     Some(held) => held.merge(more),
                     None => held = Some(more),
