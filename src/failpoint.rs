@@ -18,7 +18,8 @@
 #[cfg(debug_assertions)]
 const ARM: &str = "EVENKEEL_FAILPOINT";
 
-/// The variable that records: a file that gets a line per point that is reached.
+/// The variable that records: a file that gets a line (process, point) for each time that
+/// a point is reached.
 #[cfg(debug_assertions)]
 const RECORD: &str = "EVENKEEL_FAILPOINT_LOG";
 
@@ -207,7 +208,8 @@ mod armed {
                 Side::Post => "post",
             };
             // One write per line: threads do not mix theirs.
-            let _ = record.write_all(format!("{}-{side}\n", op.name()).as_bytes());
+            let line = format!("{} {}-{side}\n", std::process::id(), op.name());
+            let _ = record.write_all(line.as_bytes());
         }
         let Some((wanted, when, count)) = armed.point else {
             return;

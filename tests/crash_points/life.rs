@@ -1,0 +1,480 @@
+//! The script that every run goes through, whatever dies in it: first deploy, new limits in
+//! place, a rolling update, a version that fails and is rolled back, an app that leaves Git,
+//! a clean stop, a database older than the nodes, and rest.
+//!
+//! It only asks and waits: nothing in it knows of a crash.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::end::{self, End};
+use super::subject::{Call, Role, tail};
+use super::watch::Watch;
+use crate::forge::{Forge, Reply};
+use crate::git_http::TestRepo;
+use crate::{engine, pg};
+
+/// For what the script waits for. The machine may be busy with other runs.
+const LONG: Duration = Duration::from_secs(90);
+/// Nothing may happen for so long once all is done.
+const REST: Duration = Duration::from_millis(600);
+
+/// What the apps are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Containers; the database is a server that lives on.
+    Containers,
+    /// Processes; the private Postgres dies with its program, and is made by it.
+    Processes,
+}
+
+/// Who dies when somebody dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layout {
+    /// `evenkeel up`: all of it.
+    Together,
+    /// Controller and agent apart: one of them.
+    Apart,
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub kind: Kind,
+    pub layout: Layout,
+    /// `NAME:N`; `None`: the run that others are compared with.
+    pub point: Option<String>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    pub deaths: u32,
+    pub end: End,
+    /// Most hits of each point within one process.
+    pub reached: BTreeMap<String, u32>,
+    pub took: Duration,
+}
+
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(30)).await;
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub dir: tempfile::TempDir,
+    name: String,
+    image: String,
+    port: u16,
+    database: Option<String>,
+    repo: Mutex<TestRepo>,
+    pub forge: Forge,
+    pub watch: Option<Watch>,
+    http: reqwest::Client,
+    roles: Vec<Role>,
+    deaths: u32,
+    pub commits: Vec<String>,
+}
+
+/// `image` is one that the Engine has to pull.
+pub async fn run(plan: Plan, image: &str) -> Result<Outcome, String> {
+    let began = Instant::now();
+    let mut world = World::new(plan, image).await;
+    let result = match tokio::time::timeout(4 * LONG, world.live()).await {
+        Ok(result) => result,
+        Err(_) => Err("it takes for ever".to_owned()),
+    };
+    let log = tail(&world.log(), 60);
+    let (deaths, reached) = (world.deaths, world.reached());
+    world.roles.clear();
+    if let Some(watch) = world.watch.take() {
+        watch.clear().await;
+    }
+    end::kill_processes(world.dir.path(), world.plan.kind);
+    let end = result.map_err(|why| format!("{why}\n{log}"))?;
+    Ok(Outcome {
+        deaths,
+        end,
+        reached,
+        took: began.elapsed(),
+    })
+}
+
+impl World {
+    async fn new(plan: Plan, image: &str) -> World {
+        let dir = tempfile::Builder::new().prefix("ekc").tempdir().unwrap();
+        let port = free_port();
+        let name = format!("crash{port}");
+        let database = match plan.kind {
+            Kind::Containers => Some(pg::url().await),
+            Kind::Processes => None,
+        };
+        let watch = match plan.kind {
+            Kind::Containers => Some(Watch::start(&engine::client(engine::SHARED), &name).await),
+            Kind::Processes => None,
+        };
+        World {
+            repo: Mutex::new(TestRepo::create(dir.path().join("repo.git"))),
+            // The first message is refused once, so that a refusal is lived through.
+            forge: Forge::start(&[Reply::new(500)]).await,
+            http: reqwest::Client::new(),
+            roles: Vec::new(),
+            deaths: 0,
+            commits: Vec::new(),
+            image: image.to_owned(),
+            plan,
+            dir,
+            name,
+            port,
+            database,
+            watch,
+        }
+    }
+
+    async fn live(&mut self) -> Result<End, String> {
+        if let Some(database) = &self.database {
+            // Old enough to go back to something older.
+            end::set_epoch(database, 20).await;
+        }
+        self.start(true).await?;
+        self.commit(&[
+            ("web.yaml", Some(self.app("web", "one", ""))),
+            ("conf.txt", Some("hello".to_owned())),
+            ("side.yaml", Some(self.app("side", "one", ""))),
+        ]);
+        self.add_source().await?;
+        self.healthy("web", 0).await?;
+        self.healthy("side", 0).await?;
+
+        let limits = self.app("side", "one", "limits");
+        self.commit(&[
+            ("web.yaml", Some(self.app("web", "two", ""))),
+            ("side.yaml", Some(limits)),
+        ]);
+        self.healthy("web", 1).await?;
+        self.healthy("side", 1).await?;
+
+        self.commit(&[("web.yaml", Some(self.app("web", "three", "fails")))]);
+        self.rolled_back("web", 2).await?;
+
+        self.commit(&[("side.yaml", None)]);
+        self.wait("apps", "one app is left", |list| {
+            let names = list["items"].as_array().map(Vec::len);
+            names == Some(1) && list["items"][0]["name"] == "web"
+        })
+        .await?;
+        self.told().await?;
+
+        self.stop().await?;
+        if let Some(database) = &self.database {
+            end::set_epoch(database, 5).await;
+        }
+        self.start(self.deaths == 0).await?;
+        self.rolled_back("web", 2).await?;
+        self.rest().await?;
+        let end = end::read(self).await?;
+        self.stop().await?;
+        Ok(end)
+    }
+
+    /// Starts all roles. They need not come up: a crash may be the first thing they do.
+    async fn start(&mut self, armed: bool) -> Result<(), String> {
+        let data = self.dir.path().join("data");
+        let listen = format!("127.0.0.1:{}", self.port);
+        let call = |args: Vec<String>| Call {
+            args,
+            cluster: self.name.clone(),
+            armed: self.plan.point.clone(),
+            record: self.record(),
+            log: self.log(),
+        };
+        let text = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let folder = |name: &str| {
+            text(&[
+                "--data-dir",
+                &format!("{}/{name}", self.dir.path().display()),
+            ])
+        };
+        let mut node = text(&["--node-name", "host", "--engine-socket", engine::SHARED]);
+        if self.plan.kind == Kind::Processes {
+            node.extend(text(&["--runtime", "process"]));
+        }
+        let database = |url: &String| text(&["--database-url", url]);
+        let roles = match self.plan.layout {
+            Layout::Together => {
+                let mut up = [text(&["up", "--listen", &listen]), folder("data"), node].concat();
+                up.extend(self.database.iter().flat_map(database));
+                vec![call(up)]
+            }
+            Layout::Apart => {
+                let url = self.database.iter().flat_map(database).collect();
+                let controller = [
+                    text(&["controller", "--listen", &listen]),
+                    folder("data"),
+                    url,
+                ]
+                .concat();
+                let token = data.join("agent-token").display().to_string();
+                let to = text(&[
+                    "agent",
+                    "--controller-url",
+                    &self.url(),
+                    "--token-file",
+                    &token,
+                ]);
+                vec![call(controller), call([to, folder("agent"), node].concat())]
+            }
+        };
+        for (index, role) in roles.into_iter().enumerate() {
+            // The agent reads a token that the controller makes.
+            let end = Instant::now() + LONG;
+            while index > 0 && !data.join("agent-token").exists() {
+                self.alive()?;
+                if Instant::now() > end {
+                    return Err("there is no token for the agent".to_owned());
+                }
+                pause().await;
+            }
+            self.roles.push(Role::start(role, armed));
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self) -> Result<(), String> {
+        for role in std::mem::take(&mut self.roles) {
+            self.deaths += role.stop().await?;
+        }
+        Ok(())
+    }
+
+    fn alive(&self) -> Result<(), String> {
+        self.roles
+            .iter()
+            .try_for_each(|role| role.deaths().map(drop))
+    }
+
+    fn commit(&mut self, files: &[(&str, Option<String>)]) {
+        let files: Vec<(&str, Option<&str>)> = files
+            .iter()
+            .map(|(path, text)| (*path, text.as_deref()))
+            .collect();
+        let id = self.repo.lock().unwrap().commit("change", &files);
+        self.commits.push(id);
+    }
+
+    fn app(&self, name: &str, version: &str, knob: &str) -> String {
+        let memory = if knob == "limits" { "96Mi" } else { "64Mi" };
+        let fails = knob == "fails";
+        let (task, health) = match self.plan.kind {
+            Kind::Containers => (
+                format!(
+                    "image: {}\n  command: [\"/bin/sh\", \"-c\"]\n  args: ['{}exec httpd -f -p 8080 -h /www']\n  files: {{/www/index.html: conf.txt}}\n  ports: [{{name: http, port: 8080}}]",
+                    self.image,
+                    if fails { "exit 3; " } else { "" },
+                ),
+                "health: {readiness: {http: {port: http, path: /index.html}, interval: 200ms, timeout: 1s}}",
+            ),
+            Kind::Processes => {
+                let diary = self.diary();
+                let note = |what: &str| {
+                    format!(
+                        "echo {what} $EVENKEEL_APP $EVENKEEL_SLOT $VERSION $EVENKEEL_INSTANCE >> {}",
+                        diary.display()
+                    )
+                };
+                let rest = if fails {
+                    "exit 3".to_owned()
+                } else {
+                    format!("trap \"{}; exit 0\" TERM; sleep 1000 & wait", note("stop"))
+                };
+                (
+                    format!(
+                        "process: {{command: [\"/bin/sh\", \"-c\", '{}; {rest}']}}",
+                        note("start")
+                    ),
+                    "",
+                )
+            }
+        };
+        format!(
+            "apiVersion: evenkeel.dev/v1\nkind: App\nmetadata: {{name: {name}, project: shop}}\nspec:\n  {task}\n  env: {{VERSION: \"{version}\"}}\n  replicas: {replicas}\n  resources: {{limits: {{memory: {memory}, cpu: 500m}}}}\n  {health}\n  rollout: {{minHealthyTime: 200ms, startAttempts: 2}}\n  restart: {{backoff: 200ms}}\n  stopGracePeriod: 2s\n",
+            replicas = if name == "web" { 2 } else { 1 },
+        )
+    }
+
+    async fn add_source(&self) -> Result<(), String> {
+        let token = self.dir.path().join("forge-token");
+        std::fs::write(&token, "t0ken").unwrap();
+        let body = serde_json::json!({
+            "name": "repo", "url": self.dir.path().join("repo.git"), "branch": "main",
+            "project": "shop", "interval": "1s",
+            "forge": {"kind": "gitea", "apiUrl": self.forge.url, "repository": "team/apps",
+                "tokenFile": token},
+        });
+        let end = Instant::now() + LONG;
+        loop {
+            let url = format!("{}/api/v1/sources", self.url());
+            let call = self.http.post(url).bearer_auth(self.token()).json(&body);
+            let answer = match call.timeout(Duration::from_secs(10)).send().await {
+                // Added by a call whose answer was lost.
+                Ok(answer) if answer.status() == 409 || answer.status().is_success() => {
+                    return Ok(());
+                }
+                Ok(answer) => format!(
+                    "{}: {}",
+                    answer.status(),
+                    answer.text().await.unwrap_or_default()
+                ),
+                Err(error) => error.to_string(),
+            };
+            self.alive()?;
+            if Instant::now() > end {
+                return Err(format!("the source cannot be added: {answer}"));
+            }
+            pause().await;
+        }
+    }
+
+    async fn healthy(&self, app: &str, commit: usize) -> Result<(), String> {
+        let commit = self.commits[commit].as_str();
+        let path = format!("projects/shop/apps/{app}");
+        self.wait(&path, &format!("{app} is healthy at {commit}"), |a| {
+            a["sync"] == "synced"
+                && a["health"] == "healthy"
+                && a["git"]["commit"] == commit
+                && a["running"]["digest"] == a["git"]["digest"]
+                && at_rest(a)
+        })
+        .await
+    }
+
+    async fn rolled_back(&self, app: &str, commit: usize) -> Result<(), String> {
+        let commit = self.commits[commit].as_str();
+        let path = format!("projects/shop/apps/{app}");
+        self.wait(&path, &format!("{app} is rolled back from {commit}"), |a| {
+            a["sync"] == "quarantined"
+                && a["health"] == "healthy"
+                && a["rejected"]["commit"] == commit
+                && at_rest(a)
+        })
+        .await
+    }
+
+    async fn wait(
+        &self,
+        path: &str,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Result<(), String> {
+        let end = Instant::now() + LONG;
+        loop {
+            let last = self.get(path).await;
+            if last.as_ref().is_ok_and(&holds) {
+                return Ok(());
+            }
+            self.alive()?;
+            if Instant::now() > end {
+                let why = self.get(&format!("{path}/why")).await;
+                return Err(format!("never: {what}: {last:#?}\nwhy: {why:?}"));
+            }
+            pause().await;
+        }
+    }
+
+    /// Until the forge has heard the last word on every commit.
+    async fn told(&self) -> Result<(), String> {
+        let end = Instant::now() + LONG;
+        loop {
+            let open = self.commits.iter().find(|commit| {
+                let last = self.forge.taken(commit).pop();
+                !last.is_some_and(|(state, _)| state == "success" || state == "failure")
+            });
+            let Some(open) = open else { return Ok(()) };
+            self.alive()?;
+            if Instant::now() > end {
+                return Err(format!(
+                    "the forge was never told of {open}: {:?}",
+                    self.forge.taken(open)
+                ));
+            }
+            pause().await;
+        }
+    }
+
+    /// Until nothing is written any more.
+    async fn rest(&self) -> Result<(), String> {
+        let end = Instant::now() + LONG;
+        let mut last = (String::new(), Instant::now());
+        loop {
+            let newest = self.get("events?limit=1000").await?.to_string();
+            if newest != last.0 {
+                last = (newest, Instant::now());
+            } else if last.1.elapsed() > REST {
+                return Ok(());
+            }
+            self.alive()?;
+            if Instant::now() > end {
+                return Err(format!("it never rests: {}", last.0));
+            }
+            pause().await;
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Value, String> {
+        let url = format!("{}/api/v1/{path}", self.url());
+        let call = self.http.get(url).bearer_auth(self.token());
+        let answer = call.timeout(Duration::from_secs(10)).send().await;
+        let answer = answer.map_err(|e| e.to_string())?;
+        let (status, text) = (answer.status(), answer.text().await.unwrap_or_default());
+        if !status.is_success() {
+            return Err(format!("{status}: {text}"));
+        }
+        serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+    fn token(&self) -> String {
+        let text = std::fs::read_to_string(self.dir.path().join("data/admin-token"));
+        text.unwrap_or_default().trim().to_owned()
+    }
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+    fn record(&self) -> PathBuf {
+        self.dir.path().join("reached")
+    }
+    pub fn diary(&self) -> PathBuf {
+        self.dir.path().join("diary")
+    }
+
+    fn reached(&self) -> BTreeMap<String, u32> {
+        let text = std::fs::read_to_string(self.record()).unwrap_or_default();
+        let mut hits: BTreeMap<&str, u32> = BTreeMap::new();
+        for line in text.lines() {
+            *hits.entry(line).or_default() += 1;
+        }
+        let mut most = BTreeMap::new();
+        for (line, count) in hits {
+            let (_process, point) = line.split_once(' ').unwrap();
+            let known: &mut u32 = most.entry(point.to_owned()).or_default();
+            *known = count.max(*known);
+        }
+        most
+    }
+}
+
+fn at_rest(app: &Value) -> bool {
+    app["rollout"].is_null()
+        && app["replicas"]["ready"] == app["replicas"]["desired"]
+        && app["replicas"]["total"] == app["replicas"]["desired"]
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}

@@ -1,0 +1,35 @@
+//! Killed at every crash point there is, and started again: what runs in the end, and what
+//! was created, started, stopped and removed on the way, is what it would have been anyway.
+//!
+//! The real binary, a real Postgres, a real Docker Engine or real processes, and a forge
+//! that records. `life` is the script that is gone through, `points` says what is killed
+//! where, and `seams` holds the code to its list of points.
+//!
+//! `make crash-points` goes through every point at several of its hits and in both layouts
+//! (all in one process; controller and agent apart). Without `CRASH_POINTS=all` each point
+//! is killed at once, at a hit and in a layout that `CRASH_SEED` chooses.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../support/engine.rs"]
+mod engine;
+#[path = "../support/forge.rs"]
+mod forge;
+#[path = "../support/git_http.rs"]
+mod git_http;
+#[path = "../support/pg.rs"]
+mod pg;
+#[path = "../support/registry.rs"]
+mod registry;
+
+mod end;
+mod housekeeping;
+mod life;
+mod points;
+mod seams;
+mod subject;
+mod watch;
