@@ -300,8 +300,14 @@ impl World {
             }
         };
         format!(
-            "apiVersion: evenkeel.dev/v1\nkind: App\nmetadata: {{name: {name}, project: shop}}\nspec:\n  {task}\n  env: {{VERSION: \"{version}\"}}\n  replicas: {replicas}\n  resources: {{limits: {{memory: {memory}, cpu: 500m}}}}\n  {health}\n  rollout: {{minHealthyTime: 200ms, startAttempts: 2}}\n  restart: {{backoff: 200ms}}\n  stopGracePeriod: 2s\n",
+            "apiVersion: evenkeel.dev/v1\nkind: App\nmetadata: {{name: {name}, project: shop}}\nspec:\n  {task}\n  env: {{VERSION: \"{version}\"}}\n  replicas: {replicas}\n  resources: {{limits: {{memory: {memory}, cpu: 500m}}}}\n  {health}\n  rollout: {{minHealthyTime: {healthy}, startAttempts: 2}}\n  restart: {{backoff: 200ms, factor: 100}}\n  stopGracePeriod: 2s\n",
             replicas = if name == "web" { 2 } else { 1 },
+            // One start more than the verdict needs is a race with it: the next is far off.
+            // What has no probe counts as ready until its exit is seen, however late that is.
+            healthy = match self.plan.kind {
+                Kind::Containers => "200ms",
+                Kind::Processes => "1s",
+            },
         )
     }
 
