@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test plan-test lint bench setup engine images
+.PHONY: crash-points demo test plan-test lint bench setup engine images
 
 # From a fresh machine to a cluster that rolls out, rolls back and heals itself.
 # Where no Engine can run, the demo runs its apps as plain processes.
@@ -15,6 +15,11 @@ demo: setup
 test: setup engine images
 	cargo test --quiet --no-default-features --lib
 	cargo test --no-fail-fast
+
+# The real program killed at every crash point, at several hits of each, and started again.
+# CRASH_ONLY=docker-: points with that word. CRASH_AT_ONCE=8: runs side by side.
+crash-points: setup engine images
+	CRASH_POINTS=all cargo test --test crash_points -- --nocapture
 
 # Seconds after a change to the planner.
 plan-test:

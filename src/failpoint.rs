@@ -61,6 +61,9 @@ ops! {
     StoreSaveDeliveries = "store-save-deliveries",
     /// One batch of history that is forgotten.
     StoreCollect = "store-collect",
+    StoreTokenCreate = "store-token-create",
+    StoreTokenRevoke = "store-token-revoke",
+    StoreTokensUsed = "store-tokens-used",
     StoreMigrate = "store-migrate",
     PostgresInitdb = "postgres-initdb",
     /// The finished data folder moves into its place.

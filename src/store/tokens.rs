@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use super::encode::{bad, name, text, time};
 use super::read::page;
 use super::{Error, Store};
+use crate::failpoint::Op;
 use crate::model::access::{Revoked, TokenDigest};
 use crate::model::{Projects, Timestamp, Token};
 
@@ -131,7 +132,7 @@ impl Store {
             Projects::Only(projects) => Some(projects.iter().map(|p| p.to_string()).collect()),
         };
         let done = self
-            .read("create token", async |conn| {
+            .write(Op::StoreTokenCreate, "create token", async |conn| {
                 sqlx::query(
                     "WITH forgotten AS (
                          DELETE FROM tokens
@@ -177,7 +178,7 @@ impl Store {
         by: &str,
         at: Timestamp,
     ) -> Result<Option<Token>, Error> {
-        self.read("revoke token", async |conn| {
+        self.write(Op::StoreTokenRevoke, "revoke token", async |conn| {
             let sql = format!(
                 "WITH revoked AS (
                      UPDATE tokens SET revoked_at = $2, revoked_by = $3
@@ -204,7 +205,7 @@ impl Store {
     pub async fn tokens_used(&self, used: &[(String, Timestamp)]) -> Result<(), Error> {
         let ids: Vec<&str> = used.iter().map(|(id, _)| id.as_str()).collect();
         let times: Vec<DateTime<Utc>> = used.iter().map(|(_, at)| time(*at)).collect();
-        self.read("tokens used", async |conn| {
+        self.write(Op::StoreTokensUsed, "tokens used", async |conn| {
             sqlx::query(
                 "UPDATE tokens SET last_used_at = greatest(last_used_at, used.at)
                  FROM unnest($1::text[], $2::timestamptz[]) AS used(id, at)

@@ -91,7 +91,8 @@ fn crash_point(operation: &str) -> Op {
         "record commits" => Op::StoreRecordCommits,
         "save deliveries" => Op::StoreSaveDeliveries,
         history if history.starts_with("collect: ") => Op::StoreCollect,
-        _commit => Op::StoreCommit,
+        // Commits, and what is new beside them.
+        _ => Op::StoreCommit,
     }
 }
 

@@ -19,7 +19,7 @@ const TOLD: [&str; 5] = ["app.", "rollout.", "release.", "instance.", "source."]
 const BY_TIMING: [&str; 3] = ["rollout.progress", "instance.ready", "instance.unready"];
 
 pub async fn read(world: &World) -> Result<End, String> {
-    let app = world.get("projects/shop/apps/web").await?;
+    let app = world.ask("projects/shop/apps/web").await?;
     let instances = app["instances"].as_array().cloned().unwrap_or_default();
     let mut instances: Vec<Value> = instances
         .iter()
@@ -75,7 +75,7 @@ pub async fn read(world: &World) -> Result<End, String> {
         ),
         ("events", events(world).await?),
     ]);
-    let source = world.get("sources/repo").await?;
+    let source = world.ask("sources/repo").await?;
     end.insert(
         "source",
         json!([source["state"], source["lastApplied"], source["problems"]]),
@@ -111,13 +111,13 @@ fn named(world: &World, value: &Value) -> Value {
 }
 
 async fn list(world: &World, path: &str, view: impl Fn(&Value) -> Value) -> Result<Value, String> {
-    let page = world.get(path).await?;
+    let page = world.ask(path).await?;
     let items = page["items"].as_array().ok_or_else(|| page.to_string())?;
     Ok(items.iter().map(view).collect())
 }
 
 async fn events(world: &World) -> Result<Value, String> {
-    let page = world.get("events?limit=1000").await?;
+    let page = world.ask("events?limit=1000").await?;
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for event in page["items"].as_array().into_iter().flatten() {
         let kind = event["kind"].as_str().unwrap_or_default();

@@ -167,6 +167,7 @@ impl World {
         })
         .await?;
         self.told().await?;
+        self.make_robot().await?;
 
         self.stop().await?;
         if let Some(database) = &self.database {
@@ -174,6 +175,7 @@ impl World {
         }
         self.start(self.deaths == 0).await?;
         self.rolled_back("web", 2).await?;
+        self.forget_robot().await?;
         self.rest().await?;
         let end = end::read(self).await?;
         self.stop().await?;
@@ -344,6 +346,54 @@ impl World {
         }
     }
 
+    /// A named token, made and used. One whose answer was lost is of no use: it is made anew.
+    async fn make_robot(&self) -> Result<(), String> {
+        let end = Instant::now() + LONG;
+        let body = serde_json::json!({"name": "robot", "role": "viewer"});
+        loop {
+            let url = format!("{}/api/v1/tokens", self.url());
+            let call = self.http.post(url).bearer_auth(self.token()).json(&body);
+            let last = match call.timeout(Duration::from_secs(10)).send().await {
+                Ok(answer) if answer.status().is_success() => {
+                    let made: Value = answer.json().await.unwrap_or_default();
+                    let apps = format!("{}/api/v1/apps", self.url());
+                    let token = made["token"].as_str().unwrap_or_default();
+                    let used = self.http.get(apps).bearer_auth(token).send().await;
+                    match used {
+                        Ok(answer) if answer.status().is_success() => return Ok(()),
+                        other => format!("{made}: {other:?}"),
+                    }
+                }
+                Ok(answer) => format!("{}", answer.status()),
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() > end {
+                return Err(format!("no token is made: {last}"));
+            }
+            self.forget_robot().await?;
+        }
+    }
+
+    async fn forget_robot(&self) -> Result<(), String> {
+        let end = Instant::now() + LONG;
+        loop {
+            let url = format!("{}/api/v1/tokens/robot", self.url());
+            let call = self.http.delete(url).bearer_auth(self.token());
+            let last = match call.timeout(Duration::from_secs(10)).send().await {
+                Ok(answer) if answer.status().is_success() || answer.status() == 404 => {
+                    return Ok(());
+                }
+                Ok(answer) => answer.status().to_string(),
+                Err(error) => error.to_string(),
+            };
+            self.alive()?;
+            if Instant::now() > end {
+                return Err(format!("the token is not revoked: {last}"));
+            }
+            pause().await;
+        }
+    }
+
     async fn healthy(&self, app: &str, commit: usize) -> Result<(), String> {
         let commit = self.commits[commit].as_str();
         let path = format!("projects/shop/apps/{app}");
@@ -415,7 +465,8 @@ impl World {
         let end = Instant::now() + LONG;
         let mut last = (String::new(), Instant::now());
         loop {
-            let newest = self.get("events?limit=1000").await?.to_string();
+            // It may die even now.
+            let newest = self.ask("events?limit=1000").await?.to_string();
             if newest != last.0 {
                 last = (newest, Instant::now());
             } else if last.1.elapsed() > REST {
@@ -429,7 +480,20 @@ impl World {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Result<Value, String> {
+    /// Like [`World::get`], until there is an answer.
+    pub async fn ask(&self, path: &str) -> Result<Value, String> {
+        let end = Instant::now() + LONG;
+        loop {
+            match self.get(path).await {
+                Err(why) if Instant::now() > end => return Err(why),
+                Err(_) => self.alive()?,
+                Ok(value) => return Ok(value),
+            }
+            pause().await;
+        }
+    }
+
+    async fn get(&self, path: &str) -> Result<Value, String> {
         let url = format!("{}/api/v1/{path}", self.url());
         let call = self.http.get(url).bearer_auth(self.token());
         let answer = call.timeout(Duration::from_secs(10)).send().await;

@@ -49,7 +49,10 @@ impl Call {
             .append(true)
             .open(&self.log)
             .unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+        // Another build may be put to the test, such as one that is not rebuilt meanwhile.
+        let program = std::env::var("CRASH_PROGRAM");
+        let program = program.unwrap_or_else(|_| env!("CARGO_BIN_EXE_evenkeel").to_owned());
+        let mut command = Command::new(program);
         command
             .args(&self.args)
             .env("EVENKEEL_CLUSTER", &self.cluster)

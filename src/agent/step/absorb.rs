@@ -218,6 +218,7 @@ impl Local {
             Outcome::Done | Outcome::Pulled { .. } => match op.kind() {
                 OpKind::Create => {
                     memory.kept.created = true;
+                    memory.complete = true;
                     memory.failure = None;
                 }
                 OpKind::Start => {
@@ -456,6 +457,7 @@ pub(super) fn exit_text(exit: &Exit) -> String {
 
 impl Memory {
     fn absent(&mut self) {
+        self.complete = false;
         self.kept.seen_run = None;
         self.kept.counted_run = None;
         self.not_running();

@@ -162,7 +162,11 @@ fn decide_run(
         }
         Some((_, FoundState::Created)) => {
             if may_start(step) {
-                step.ops.push(Op::Start { id });
+                // Creating does nothing where all is there, and completes what a crash cut short.
+                step.ops.push(match memory.complete {
+                    true => Op::Start { id },
+                    false => Op::Create { id },
+                });
             }
         }
         Some((_, FoundState::Exited { exit, by_runtime })) => {

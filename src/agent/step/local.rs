@@ -84,6 +84,9 @@ pub struct Kept {
 pub struct Memory {
     pub kept: Kept,
     pub in_flight: Option<InFlight>,
+    /// This process saw its creation end. One that is merely found may lack what follows the
+    /// creation of a container: its files, a check of its program.
+    pub complete: bool,
     /// Something may have changed while an operation was in flight.
     pub look_again: bool,
     /// The last thing that went wrong with starting it, and when.
