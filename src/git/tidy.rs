@@ -12,6 +12,9 @@ use tokio::time::Instant;
 use super::{Error, limits};
 use crate::failpoint::{self, Op};
 
+/// Of SHA-1, Git's own.
+const HASH_BYTES: usize = 20;
+
 /// Packs everything that the mirror's heads reach into one pack when there are many;
 /// what nothing reaches is dropped. Says whether it did. Gives up at `deadline`,
 /// leaving the mirror as it was. Nobody may fetch into the mirror meanwhile.
@@ -36,27 +39,39 @@ pub(super) fn repack(mirror: &Path, deadline: Instant) -> Result<bool, Error> {
     packer.insert_walk(&mut walk).map_err(git)?;
     let odb = repository.odb().map_err(git)?;
     let mut writer = odb.packwriter().map_err(git)?;
+    // A pack ends with the hash that libgit2 also names it by.
+    let mut end: Vec<u8> = Vec::new();
     packer
-        .foreach(|bytes| in_time() && writer.write_all(bytes).is_ok())
+        .foreach(|bytes| {
+            end.extend_from_slice(bytes);
+            end.drain(..end.len().saturating_sub(HASH_BYTES));
+            in_time() && writer.write_all(bytes).is_ok()
+        })
         .map_err(git)?;
     failpoint::around(Op::GitRepack, || writer.commit()).map_err(git)?;
     drop(writer);
 
-    let after = packs(&folder).map_err(disk)?;
-    // Exactly the same objects in one pack already give the same name: then nothing is new.
-    if after.is_subset(&before) {
+    let whole = folder.join(format!("pack-{}.pack", hex::encode(end)));
+    // Without it under the name that was expected, nothing tells which pack holds everything.
+    if !packs(&folder).map_err(disk)?.contains(&whole) {
         return Ok(false);
     }
-    for old in before {
-        failpoint::around(Op::GitDropPack, || drop_pack(&old)).map_err(disk)?;
+    // It may have been there: made by a process that died before it dropped the others.
+    for old in before.into_iter().filter(|pack| *pack != whole) {
+        // The index first: without it, a pack is not looked at.
+        for file in [old.with_extension("idx"), old] {
+            failpoint::around(Op::GitDropPack, || drop_file(&file)).map_err(disk)?;
+        }
     }
     Ok(true)
 }
 
-fn drop_pack(pack: &Path) -> io::Result<()> {
-    // The index first: without it, a pack is not looked at.
-    fs::remove_file(pack.with_extension("idx"))?;
-    fs::remove_file(pack)
+/// What a process that died half-way has dropped already is fine.
+fn drop_file(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn packs(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
