@@ -90,7 +90,11 @@ fn download(
         .remote_anonymous(&transport::url_for_libgit2(&attempt.location))
         .map_err(|e| attempt.explain(&e))?;
     let mut connection = remote
-        .connect_auth(Direction::Fetch, Some(callbacks(attempt)), None)
+        .connect_auth(
+            Direction::Fetch,
+            Some(callbacks(attempt, limits::PACK_BYTES)),
+            None,
+        )
         .map_err(|e| attempt.explain(&e))?;
     let heads = connection.list().map_err(|e| attempt.explain(&e))?;
     let Some(head) = heads
@@ -114,7 +118,7 @@ fn download(
     }
     let mut options = FetchOptions::new();
     options
-        .remote_callbacks(callbacks(attempt))
+        .remote_callbacks(callbacks(attempt, limits::PACK_BYTES))
         .download_tags(AutotagOption::None)
         .update_fetchhead(false);
     failpoint::around(Op::GitDownload, || {
@@ -126,16 +130,14 @@ fn download(
 }
 
 /// Ends the transfer at the deadline, when nobody waits any more, or when it grows too large.
-fn callbacks(attempt: &Arc<Attempt>) -> RemoteCallbacks<'static> {
+pub(super) fn callbacks(attempt: &Arc<Attempt>, most: usize) -> RemoteCallbacks<'static> {
     let mut callbacks = RemoteCallbacks::new();
     let (transfer, sideband) = (attempt.clone(), attempt.clone());
     callbacks
         .transfer_progress(move |progress| {
-            if progress.received_bytes() > limits::PACK_BYTES {
-                transfer.fail(transfer.unreachable(format!(
-                    "it sends more than {} bytes at once",
-                    limits::PACK_BYTES
-                )));
+            if progress.received_bytes() > most {
+                transfer
+                    .fail(transfer.unreachable(format!("it sends more than {most} bytes at once")));
                 return false;
             }
             !transfer.over()

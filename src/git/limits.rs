@@ -17,6 +17,12 @@ pub const TREE_BYTES: usize = 16 << 20;
 /// Bytes that one fetch may receive. Large monorepos with history stay below.
 pub const PACK_BYTES: usize = 4 << 30;
 
+/// Bytes that one fetch of a pull request may receive: anybody may open one.
+pub const PULL_PACK_BYTES: usize = 256 << 20;
+
+/// Bytes of a file that is merged line by line; specs are smaller (`manifest::limits`).
+pub const BLENDED_BYTES: u64 = 1 << 20;
+
 /// Bytes of a token file: the longest tokens in use have some 2 KB.
 pub const TOKEN_BYTES: u64 = 16 << 10;
 

@@ -13,6 +13,7 @@ use super::attempt::{Attempt, Outcome};
 use super::fetch;
 use super::libgit2;
 use super::location::Location;
+use super::pulls::{self, FetchedPull, WantedPull};
 use super::secret;
 use super::tidy;
 use super::tree::Reader;
@@ -73,6 +74,50 @@ impl Mirrors {
     ///
     /// Must be called inside a Tokio runtime. On every error the mirror stays as it was.
     pub async fn fetch(&self, spec: &SourceSpec, allowed: Duration) -> Result<Fetched, Error> {
+        let folder = self.mirror_of(spec);
+        let lock = self.lock_of(&folder);
+        let branch = spec.branch.clone();
+        let work = move |attempt: &Arc<Attempt>| fetch::fetch(attempt, &folder, &branch);
+        self.attempt(spec, allowed, lock, work).await
+    }
+
+    /// Brings a pull request's commits here, and merges them on trial with the followed
+    /// branch, whose head is here already. As [`Mirrors::fetch`], which it does not hold up.
+    /// `None`: the remote has no such pull request.
+    pub async fn fetch_pull(
+        &self,
+        spec: &SourceSpec,
+        wanted: &WantedPull,
+        allowed: Duration,
+    ) -> Result<Option<FetchedPull>, Error> {
+        let folder = self.mirror_of(spec);
+        let lock = self.lock_of(&pulls_of(&folder));
+        let (of, wanted) = (spec.clone(), wanted.clone());
+        let work = move |attempt: &Arc<Attempt>| pulls::fetch(attempt, &folder, &of, &wanted);
+        self.attempt(spec, allowed, lock, work).await
+    }
+
+    /// Forgets all pull requests of the source but these.
+    pub async fn forget_pulls(&self, spec: &SourceSpec, keep: BTreeSet<u64>) -> Result<(), Error> {
+        let folder = self.mirror_of(spec);
+        let guard = self.lock_of(&pulls_of(&folder)).lock_owned().await;
+        let work = move || {
+            let _guard = guard;
+            pulls::forget(&folder, &|number| keep.contains(&number))
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|join| Error::local("forgetting pull requests failed unexpectedly", join))?
+    }
+
+    /// Runs `work` off the async threads, within `allowed`, alone under `lock`.
+    async fn attempt<T: Send + 'static>(
+        &self,
+        spec: &SourceSpec,
+        allowed: Duration,
+        lock: Arc<tokio::sync::Mutex<()>>,
+        work: impl FnOnce(&Arc<Attempt>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let deadline = Instant::now() + allowed;
         let location = Location::parse(&spec.url)?;
         let url = location.to_string();
@@ -80,15 +125,13 @@ impl Mirrors {
             url: url.to_owned(),
             after: allowed,
         };
-        let folder = self.mirror_of(spec);
-        let lock = self.lock_of(&folder);
         let guard = tokio::time::timeout_at(deadline, lock.lock_owned())
             .await
             .map_err(|_| timeout(&url))?;
 
         let cancelled = CancellationToken::new();
         let _cancel_when_dropped = cancelled.clone().drop_guard();
-        let work = {
+        let job = {
             let spec = spec.clone();
             let client = self.shared.client.clone();
             let runtime = tokio::runtime::Handle::current();
@@ -113,12 +156,12 @@ impl Mirrors {
                 if let Some(warning) = warning.flatten() {
                     attempt.warn(warning);
                 }
-                attempt.run(|| fetch::fetch(&attempt, &folder, &spec.branch))
+                attempt.run(|| work(&attempt))
             }
         };
         // The work ends by itself soon after the deadline; who waits is answered at the deadline.
         let grace = Duration::from_millis(200);
-        match tokio::time::timeout_at(deadline + grace, tokio::task::spawn_blocking(work)).await {
+        match tokio::time::timeout_at(deadline + grace, tokio::task::spawn_blocking(job)).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(join)) => Err(Error::local("the fetch failed unexpectedly", join)),
             Err(_) => Err(timeout(&url)),
@@ -189,7 +232,9 @@ impl Mirrors {
             if path.extension().is_none_or(|e| e != "git") {
                 continue;
             }
-            let Ok(_guard) = self.lock_of(&path).try_lock_owned() else {
+            // What a fetch has brought and not named yet, nothing reaches.
+            let locks = [self.lock_of(&path), self.lock_of(&pulls_of(&path))];
+            let [Ok(_guard), Ok(_pulls)] = locks.map(|lock| lock.try_lock_owned()) else {
                 continue;
             };
             let done = if kept.contains(&path) {
@@ -230,6 +275,11 @@ impl Mirrors {
             .unwrap_or_else(PoisonError::into_inner);
         locks.entry(mirror.to_owned()).or_default().clone()
     }
+}
+
+/// Stands for the pull requests in a mirror, which are fetched beside its branch.
+fn pulls_of(mirror: &Path) -> PathBuf {
+    mirror.join("pulls")
 }
 
 /// The token for an http source, with a warning about it.

@@ -26,6 +26,7 @@ mod libgit2;
 pub mod limits;
 mod location;
 mod mirror;
+mod pulls;
 mod secret;
 mod tidy;
 mod transport;
@@ -38,6 +39,7 @@ use crate::model::{CommitId, Timestamp};
 
 pub use error::{Error, HostKey, Refusal};
 pub use mirror::Mirrors;
+pub use pulls::{FetchedPull, Merged, WantedPull};
 pub use tree::Reader;
 pub use watch::{LocalWatch, watch_local};
 

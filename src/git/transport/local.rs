@@ -20,17 +20,8 @@ pub(in crate::git) fn fetch(
     branch: &str,
     previous: Option<Oid>,
 ) -> Result<Oid, Error> {
-    if !path.is_dir() {
-        return Err(attempt.unreachable("there is no such folder on this host"));
-    }
     let broken = |e: git2::Error| attempt.explain(&e);
-    // Not searching upwards: a folder inside a repository is not that repository.
-    let remote = Repository::open_ext(
-        path,
-        git2::RepositoryOpenFlags::NO_SEARCH,
-        &[] as &[&std::ffi::OsStr],
-    )
-    .map_err(broken)?;
+    let remote = open(attempt, path)?;
     let head = match remote.refname_to_id(&format!("refs/heads/{branch}")) {
         Ok(head) => head,
         Err(e) if e.code() == ErrorCode::NotFound => {
@@ -43,6 +34,36 @@ pub(in crate::git) fn fetch(
     }
     failpoint::around(Op::GitDownload, || copy(attempt, &remote, mirror, head)).map_err(broken)?;
     Ok(head)
+}
+
+/// What `reference` points to at `path`, with everything the mirror lacks of it; `None`:
+/// there is no such reference.
+pub(in crate::git) fn fetch_named(
+    attempt: &Arc<Attempt>,
+    path: &Path,
+    mirror: &Repository,
+    reference: &str,
+) -> Result<Option<Oid>, Error> {
+    let broken = |e: git2::Error| attempt.explain(&e);
+    let remote = open(attempt, path)?;
+    let head = match remote.refname_to_id(reference) {
+        Ok(head) => head,
+        Err(e) if e.code() == ErrorCode::NotFound => return Ok(None),
+        Err(e) => return Err(broken(e)),
+    };
+    if mirror.find_commit(head).is_err() {
+        copy(attempt, &remote, mirror, head).map_err(broken)?;
+    }
+    Ok(Some(head))
+}
+
+fn open(attempt: &Attempt, path: &Path) -> Result<Repository, Error> {
+    if !path.is_dir() {
+        return Err(attempt.unreachable("there is no such folder on this host"));
+    }
+    // Not searching upwards: a folder inside a repository is not that repository.
+    let flags = git2::RepositoryOpenFlags::NO_SEARCH;
+    Repository::open_ext(path, flags, &[] as &[&std::ffi::OsStr]).map_err(|e| attempt.explain(&e))
 }
 
 fn missing(attempt: &Attempt, remote: &Repository, branch: &str) -> Error {
