@@ -82,6 +82,7 @@ impl World {
             interval: Duration::from_secs(60),
             credentials: Credentials::default(),
             webhook_secret_file: None,
+            pull_requests: Default::default(),
             forge: None,
         };
         let head = mirrors.fetch(&source, FETCH).await.unwrap().head;

@@ -85,6 +85,7 @@ async fn add_source(handle: &Handle, name: &SourceName, url: &str) {
         interval: Duration::from_secs(3600),
         credentials: Credentials::default(),
         webhook_secret_file: None,
+        pull_requests: Default::default(),
         forge: None,
     };
     let end = Instant::now() + LONG;

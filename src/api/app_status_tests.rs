@@ -267,6 +267,7 @@ fn source() -> Source {
             interval: Duration::from_secs(60),
             credentials: Credentials::default(),
             webhook_secret_file: None,
+            pull_requests: Default::default(),
             forge: None,
         },
         None,

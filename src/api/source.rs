@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::quantity::{format_duration, parse_duration};
 use crate::model::source::{Credentials, Held, SourceSpec};
 use crate::model::{
-    AppKey, CommitId, DeliveryLog, DeliveryVerdict, ForgeSpec, Problem, ProjectName, Snapshot,
-    Source, SourceName, SyncOutcome, Timestamp, Vendor,
+    AppKey, CommitId, DeliveryLog, DeliveryVerdict, ForgeSpec, Problem, ProjectName,
+    PullRequestPolicy, Snapshot, Source, SourceName, SyncOutcome, Timestamp, Vendor,
 };
 
 /// What `POST` and `PUT` take. Secrets are named by files on the controller's host, never sent.
@@ -34,6 +34,9 @@ pub struct SourceInput {
     /// Where commit statuses are posted; left out: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forge: Option<ForgeSpec>,
+    /// Which pull requests are planned, where there is a forge.
+    #[serde(default, skip_serializing_if = "PullRequestPolicy::is_default")]
+    pub pull_requests: PullRequestPolicy,
 }
 
 fn default_branch() -> String {
@@ -63,6 +66,7 @@ impl SourceInput {
             credentials: Credentials::default(),
             webhook_secret_file: None,
             forge: None,
+            pull_requests: PullRequestPolicy::default(),
         }
     }
 
@@ -103,6 +107,7 @@ impl SourceInput {
             credentials: self.credentials,
             webhook_secret_file: self.webhook_secret_file,
             forge: self.forge,
+            pull_requests: self.pull_requests,
         })
     }
 }
@@ -161,6 +166,9 @@ pub struct SourceStatus {
     /// Where commit statuses are posted; `null`: nowhere.
     #[serde(default)]
     pub forge: Option<ForgeSpec>,
+    /// Which pull requests are planned, where there is a forge.
+    #[serde(default)]
+    pub pull_requests: PullRequestPolicy,
     /// The source whose repository declares this one; `null`: an operator added it.
     pub declared_by: Option<SourceName>,
     pub suspended: bool,
@@ -343,6 +351,7 @@ pub fn source_status(snapshot: &Snapshot, source: &Source) -> SourceStatus {
             secret_file: spec.webhook_secret_file.clone(),
         },
         forge: spec.forge.clone(),
+        pull_requests: spec.pull_requests,
         declared_by: source.declared_by.clone(),
         suspended: source.suspended,
         state: state(source),

@@ -205,6 +205,12 @@ pub struct SourceAddArgs {
     /// Between polls
     #[arg(long, default_value = "1m")]
     pub interval: String,
+    /// Plan no pull requests, although there is a forge
+    #[arg(long, requires = "forge")]
+    pub no_pull_requests: bool,
+    /// Plan pull requests of other repositories too, which anybody can open
+    #[arg(long, requires = "forge", conflicts_with = "no_pull_requests")]
+    pub pull_requests_from_forks: bool,
     /// User for https or ssh
     #[arg(long)]
     pub username: Option<String>,

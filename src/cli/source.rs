@@ -7,7 +7,7 @@ use crate::api::{SourceInput, SourceStatus};
 use crate::client::Client;
 use crate::clock;
 use crate::model::source::Credentials;
-use crate::model::{ForgeSpec, GitHubApp, SourceName, SyncOutcome, Timestamp};
+use crate::model::{ForgeSpec, GitHubApp, PullRequestPolicy, SourceName, SyncOutcome, Timestamp};
 
 use super::args::{Global, SourceAddArgs, SourceCommand};
 use super::exit::{Code, Failure, Outcome};
@@ -124,6 +124,10 @@ fn input(global: &Global, args: SourceAddArgs) -> Result<SourceInput, Failure> {
         known_hosts_file: args.known_hosts_file,
     };
     input.webhook_secret_file = args.webhook_secret_file;
+    input.pull_requests = PullRequestPolicy {
+        plan: !args.no_pull_requests,
+        forks: args.pull_requests_from_forks,
+    };
     if let (Some(kind), Some(repository)) = (args.forge, args.forge_repository) {
         let own = kind.default_api_url().map(str::to_owned);
         input.forge = Some(ForgeSpec {
@@ -257,6 +261,13 @@ fn one(source: &SourceStatus, server: &str, now: Timestamp, paint: Paint) -> Str
                 one_line(&forge.api_url)
             ),
         );
+        let policy = source.pull_requests;
+        let planned = match (policy.plan, policy.forks) {
+            (false, _) => "not planned",
+            (true, false) => "planned, but those of forks",
+            (true, true) => "planned, those of forks too",
+        };
+        field("pull requests", planned.to_owned());
     }
     if let Some(parent) = &source.declared_by {
         field("from", format!("declared by source {parent}"));

@@ -55,6 +55,7 @@ pub fn source_from_flag(text: &str) -> Result<SourceSpec, SourceFlagError> {
         interval: INTERVAL,
         credentials: Credentials::default(),
         webhook_secret_file: None,
+        pull_requests: Default::default(),
         forge: None,
     })
 }

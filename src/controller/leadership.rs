@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::image::{Leading, Part};
-use super::{Error, Handle, deliveries, notify, observe, reconcile, retention, sync};
+use super::{
+    Error, Handle, deliveries, notify, observe, pulls, reconcile, retention, sync,
+};
 use crate::model::{Actor, Event, EventKind};
 use crate::plan::Decision;
 use crate::plan::lease::{Clock, Due, Keeper};
@@ -159,6 +161,7 @@ fn spawn_loops(handle: &Handle, term: &CancellationToken, loops: &TaskTracker) {
     loops.spawn(sync::run(handle.clone(), term.clone()));
     loops.spawn(observe::watch_liveness(handle.clone(), term.clone()));
     loops.spawn(notify::run(handle.clone(), term.clone()));
+    loops.spawn(pulls::run(handle.clone(), term.clone()));
     loops.spawn(retention::run(handle.clone(), term.clone()));
     loops.spawn(deliveries::run(handle.clone(), term.clone()));
 }

@@ -78,6 +78,8 @@ struct Inner {
     /// Previews under way.
     looks: pulls::Looks,
     deliveries: Mutex<deliveries::Deliveries>,
+    pull_workers: Mutex<pulls::Workers>,
+    pull_troubles: Mutex<pulls::Troubles>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -110,6 +112,8 @@ pub fn start(store: Store, mirrors: Mirrors, options: Options, stop: Cancellatio
         forge: crate::forge::Client::default(),
         looks: pulls::Looks::default(),
         deliveries: Mutex::default(),
+        pull_workers: Mutex::default(),
+        pull_troubles: Mutex::default(),
         tasks: TaskTracker::new(),
         stop,
     };

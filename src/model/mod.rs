@@ -49,6 +49,6 @@ pub use pull_request::{PullRefs, PullRequest, PullState};
 pub use release::{Evidence, Rejection, Release, ReleaseState, Verdict};
 pub use rollout::{Order, Rollout, RolloutKind, RolloutPhase};
 pub use snapshot::Snapshot;
-pub use source::{Source, SourceSpec, SyncOutcome};
+pub use source::{PullRequestPolicy, Source, SourceSpec, SyncOutcome};
 pub use spec::AppSpec;
 pub use time::Timestamp;

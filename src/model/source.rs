@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::forge::ForgeSpec;
@@ -32,6 +33,35 @@ pub struct SourceSpec {
     /// Where commit statuses are posted; `None`: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forge: Option<ForgeSpec>,
+    /// What is done with pull requests into the branch, where there is a forge.
+    #[serde(default, skip_serializing_if = "PullRequestPolicy::is_default")]
+    pub pull_requests: PullRequestPolicy,
+}
+
+/// Which pull requests are planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct PullRequestPolicy {
+    /// Whether any is.
+    pub plan: bool,
+    /// Those of other repositories too: anybody can open one, and its plan tells them what
+    /// runs here.
+    pub forks: bool,
+}
+
+impl Default for PullRequestPolicy {
+    fn default() -> PullRequestPolicy {
+        PullRequestPolicy {
+            plan: true,
+            forks: false,
+        }
+    }
+}
+
+impl PullRequestPolicy {
+    pub fn is_default(&self) -> bool {
+        *self == PullRequestPolicy::default()
+    }
 }
 
 /// Where the controller finds secrets: names of files on its host, never the values.

@@ -133,6 +133,7 @@ impl Repository {
             interval: Duration::from_secs(3600),
             credentials: Credentials::default(),
             webhook_secret_file: None,
+            pull_requests: Default::default(),
             forge: None,
         }
     }

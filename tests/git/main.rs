@@ -49,6 +49,7 @@ impl Fixture {
             interval: Duration::from_secs(30),
             credentials: Credentials::default(),
             webhook_secret_file: None,
+            pull_requests: Default::default(),
             forge: None,
         };
         Fixture {

@@ -50,6 +50,7 @@ pub fn source(n: usize) -> Source {
                 ..Credentials::default()
             },
             webhook_secret_file: None,
+            pull_requests: Default::default(),
             forge: None,
         },
         None,

@@ -77,6 +77,7 @@ impl Handle {
             lock(&tasks.0.get(source)?.status).clone()
         };
         status.warnings.extend(self.forge_trouble(source));
+        status.warnings.extend(self.pull_trouble(source));
         Some(status)
     }
 }

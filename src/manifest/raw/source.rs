@@ -37,6 +37,22 @@ pub struct Source {
     /// Where the status of each commit is posted. Default: nowhere.
     #[serde(default)]
     pub forge: Field<Forge>,
+    /// Which pull requests into the branch are planned, where there is a forge.
+    #[serde(default)]
+    pub pull_requests: Field<PullRequests>,
+}
+
+/// Which pull requests are planned.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PullRequests {
+    /// Whether any is. Default: `true`.
+    #[schemars(extend("default" = true))]
+    pub plan: Field<bool>,
+    /// Those of other repositories too: anybody can open one, and its plan tells them what runs
+    /// here. Default: `false`.
+    #[schemars(extend("default" = false))]
+    pub forks: Field<bool>,
 }
 
 /// The repository at its forge, for commit statuses.

@@ -8,7 +8,9 @@ use crate::manifest::raw;
 use crate::manifest::tree::NodeId;
 use crate::model::forge::{check_api_url, check_repository};
 use crate::model::source::Credentials;
-use crate::model::{ForgeKind, ForgeSpec, GitHubApp, ProjectName, SourceName, SourceSpec};
+use crate::model::{
+    ForgeKind, ForgeSpec, GitHubApp, ProjectName, PullRequestPolicy, SourceName, SourceSpec,
+};
 
 /// `None` once anything is wrong.
 pub fn source(
@@ -41,6 +43,11 @@ pub fn source(
     };
     let webhook_secret_file = file(&raw.webhook_secret_file);
     let forge = forge(cx, &raw.forge);
+    let pulls = raw.pull_requests.get().cloned().unwrap_or_default();
+    let pull_requests = PullRequestPolicy {
+        plan: pulls.plan.get().copied().unwrap_or(true),
+        forks: pulls.forks.get().copied().unwrap_or(false),
+    };
     if !cx.is_clean() {
         return None;
     }
@@ -57,6 +64,7 @@ pub fn source(
         credentials,
         webhook_secret_file,
         forge,
+        pull_requests,
     })
 }
 

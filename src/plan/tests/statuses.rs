@@ -26,6 +26,7 @@ fn source(forge: bool) -> SourceSpec {
         interval: Duration::from_secs(60),
         credentials: Credentials::default(),
         webhook_secret_file: None,
+        pull_requests: Default::default(),
         forge: forge.then(|| ForgeSpec {
             kind: ForgeKind::GitHub,
             api_url: "https://forge.example".to_owned(),

@@ -25,6 +25,7 @@ fn world() -> World {
             interval: std::time::Duration::from_secs(60),
             credentials: Credentials::default(),
             webhook_secret_file: None,
+            pull_requests: Default::default(),
             forge: None,
         },
         None,
