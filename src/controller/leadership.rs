@@ -9,9 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::image::{Leading, Part};
-use super::{
-    Error, Handle, deliveries, notify, observe, pulls, reconcile, retention, sync,
-};
+use super::{Error, Handle, deliveries, notify, observe, pulls, reconcile, retention, sync};
 use crate::model::{Actor, Event, EventKind};
 use crate::plan::Decision;
 use crate::plan::lease::{Clock, Due, Keeper};

@@ -52,6 +52,7 @@ fn tell(c: &Cluster, api: &str, token: &str) {
         "shop",
         "--interval",
         "1s",
+        "--no-pull-requests",
         "--forge",
         "gitea",
         "--forge-api",

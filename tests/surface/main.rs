@@ -22,6 +22,9 @@ mod limits;
 #[path = "../support/pg.rs"]
 mod pg;
 mod plans;
+#[path = "../support/pull_forge.rs"]
+mod pull_forge;
+mod pulls;
 #[path = "../support/forge.rs"]
 mod recorder;
 mod server;
