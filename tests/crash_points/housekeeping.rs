@@ -41,6 +41,7 @@ fn spec(folder: &Path, name: &str) -> SourceSpec {
         interval: Duration::from_secs(60),
         credentials: Credentials::default(),
         webhook_secret_file: None,
+        pull_requests: Default::default(),
         forge: None,
     }
 }

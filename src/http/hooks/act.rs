@@ -11,6 +11,8 @@ const MAX_REASONS: usize = 3;
 /// What one event asks for.
 enum Wish {
     Sync(String),
+    /// A look at the pull requests.
+    Plan(String),
     Pong,
     Nothing(String),
 }
@@ -38,13 +40,17 @@ pub fn act(
             "it was delivered before; nothing is done again".to_owned(),
         );
     }
-    let (mut done, mut pong, mut left) = (Vec::new(), false, Vec::new());
+    let (mut done, mut plans, mut pong, mut left) = (Vec::new(), Vec::new(), false, Vec::new());
     for event in &delivery.events {
         match wish(followed, event) {
             Wish::Sync(why) => done.push(why),
+            Wish::Plan(why) => plans.push(why),
             Wish::Pong => pong = true,
             Wish::Nothing(why) => left.push(why),
         }
+    }
+    if !plans.is_empty() {
+        state.handle.trigger_pulls(&followed.name)?;
     }
     if let Some(why) = done.first() {
         match state.handle.hint_sync(&followed.name) {
@@ -63,6 +69,13 @@ pub fn act(
                 format!("the same was delivered before, and it has no id to tell; {asked}"),
             ),
         };
+    }
+    if let Some(why) = plans.first() {
+        let verdict = match known {
+            false => DeliveryVerdict::Accepted,
+            true => DeliveryVerdict::Replayed,
+        };
+        return answer(verdict, format!("{why}: its plan was asked for"));
     }
     if pong && left.is_empty() {
         return answer(
@@ -103,10 +116,19 @@ fn wish(followed: &Followed, event: &Event) -> Wish {
         }
         Event::BranchDeleted { branch: b } => branch(b, format!("branch {b} was deleted")),
         Event::Tag { name, .. } | Event::TagDeleted { name } => tag(name),
-        Event::PullRequest(request) => Wish::Nothing(format!(
-            "pull request {} into {}: plans of pull requests are not made",
-            request.number, request.base
-        )),
+        Event::PullRequest(request) => {
+            let what = format!("pull request {} into {}", request.number, request.base);
+            if request.base != followed.branch {
+                Wish::Nothing(format!("{what}: branch {} is followed", followed.branch))
+            } else if followed.plans {
+                Wish::Plan(what)
+            } else {
+                Wish::Nothing(format!(
+                    "{what}: source {} plans no pull requests (it has no forge, or was told so)",
+                    followed.name
+                ))
+            }
+        }
         Event::Changed => Wish::Sync("something changed".to_owned()),
         Event::Ping => Wish::Pong,
         Event::Ignored { event, why } => Wish::Nothing(match event.as_str() {

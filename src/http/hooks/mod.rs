@@ -40,6 +40,8 @@ pub struct Hooks {
 pub struct Followed {
     pub name: SourceName,
     pub branch: String,
+    /// Pull requests into it are planned.
+    pub plans: bool,
     secret_file: Option<String>,
 }
 
@@ -63,6 +65,7 @@ pub async fn receive(
         Some(Followed {
             name: name.clone(),
             branch: spec.branch.clone(),
+            plans: spec.forge.is_some() && spec.pull_requests.plan,
             secret_file: spec.webhook_secret_file.clone(),
         })
     });

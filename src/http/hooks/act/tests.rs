@@ -5,6 +5,7 @@ fn followed() -> Followed {
     Followed {
         name: "shop".parse().unwrap(),
         branch: "main".to_owned(),
+        plans: true,
         secret_file: None,
     }
 }
@@ -13,6 +14,7 @@ fn followed() -> Followed {
 fn check(event: Event, wanted: &str) {
     let said = match wish(&followed(), &event) {
         Wish::Sync(why) => format!("sync: {why}"),
+        Wish::Plan(why) => format!("plan: {why}"),
         Wish::Pong => "pong".to_owned(),
         Wish::Nothing(why) => format!("nothing: {why}"),
     };
@@ -58,18 +60,28 @@ fn only_what_concerns_the_followed_branch_asks_for_a_sync() {
         why: "who cares".to_owned(),
     };
     check(star, "nothing: star: who cares");
-    let request = Event::PullRequest(PullRequestEvent {
+    check(pull_request("main"), "plan: pull request 7 into main");
+    check(
+        pull_request("next"),
+        "nothing: pull request 7 into next: branch main is followed",
+    );
+    let mut without = followed();
+    without.plans = false;
+    let Wish::Nothing(why) = wish(&without, &pull_request("main")) else {
+        panic!("it has no forge");
+    };
+    assert!(why.contains("plans no pull requests"), "{why}");
+}
+
+fn pull_request(base: &str) -> Event {
+    Event::PullRequest(PullRequestEvent {
         number: 7,
         action: PullRequestAction::Opened,
-        base: "main".to_owned(),
+        base: base.to_owned(),
         head_ref: "fix".to_owned(),
         head: CommitId("a".repeat(40)),
         merge: None,
         from_fork: false,
         title: String::new(),
-    });
-    check(
-        request,
-        "nothing: pull request 7 into main: plans of pull requests are not made",
-    );
+    })
 }
