@@ -26,7 +26,7 @@ pub use plan::PlanInput;
 pub use release::{CommitView, ReleaseView};
 pub use source::{HookAnswer, SourceInput, SourceStatus, Webhook, WebhookSetup};
 pub use token::{NewToken, TokenInput, TokenView};
-pub use verb::{EmptyInput, ReasonInput, Why};
+pub use verb::{AppDiff, EmptyInput, ReasonInput, RollbackInput, ScaleInput, SuspendInput, Why};
 
 /// Where version 1 lives.
 pub const PREFIX: &str = "/api/v1";

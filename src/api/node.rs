@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::quantity::Resources;
 use crate::model::{
-    ImageState, Liveness, Node, NodeName, Scheduling, SchedulingNote, Snapshot, Timestamp,
+    AppKey, ImageState, InstanceId, Liveness, Node, NodeName, Scheduling, SchedulingNote, Snapshot,
+    Timestamp,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,20 @@ pub struct NodeView {
     pub attributes: BTreeMap<String, String>,
     pub agent_version: String,
     pub images: BTreeMap<String, ImageState>,
+    /// While it is drained: what it still holds.
+    #[serde(default)]
+    pub remaining: Vec<Remaining>,
+}
+
+/// An instance on a node that is being drained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remaining {
+    pub app: AppKey,
+    pub slot: u32,
+    pub instance: InstanceId,
+    /// Why it cannot move; `null`: it is under way.
+    pub stays: Option<String>,
 }
 
 /// The view of `node`, which is one of `snapshot`'s.
@@ -48,5 +63,6 @@ pub fn node_view(snapshot: &Snapshot, node: &Node) -> NodeView {
         attributes: node.facts.attributes.clone(),
         agent_version: node.facts.agent_version.clone(),
         images: node.images.clone(),
+        remaining: Vec::new(),
     }
 }

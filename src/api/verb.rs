@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::preview::FieldPreview;
 use crate::model::{AppName, HealthState, ProjectName, SyncState, Timestamp};
 
-use super::AppStatus;
+use super::{AppStatus, Revision};
 
 /// Body of the verbs that keep a reason; all of it may be left out.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -14,6 +15,57 @@ use super::AppStatus;
 pub struct ReasonInput {
     /// Kept in the event, for those who ask later.
     pub reason: Option<String>,
+}
+
+/// Body of `rollback`; all of it may be left out.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RollbackInput {
+    /// Kept in the event, for those who ask later.
+    pub reason: Option<String>,
+    /// Commit of a proven release, or the first digits of it; left out: the latest proven one.
+    pub to: Option<String>,
+}
+
+/// Body of `suspend`; all of it may be left out.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct SuspendInput {
+    /// Kept in the event, for those who ask later.
+    pub reason: Option<String>,
+    /// After this time it ends by itself, such as `2h`.
+    #[serde(rename = "for")]
+    pub duration: Option<String>,
+}
+
+/// Body of `scale`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScaleInput {
+    pub replicas: u32,
+    /// Kept in the event, for those who ask later.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// After this time it ends by itself, such as `2h`; left out: with the next commit that
+    /// changes the declared number.
+    #[serde(default, rename = "for")]
+    pub duration: Option<String>,
+}
+
+/// What Git declares of an app against what runs, field by field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppDiff {
+    pub project: ProjectName,
+    pub name: AppName,
+    /// `null`: Git no longer declares it.
+    pub declared: Option<Revision>,
+    /// `null`: nothing runs yet.
+    pub running: Option<Revision>,
+    /// From what runs to what is declared; values that may be secret are hidden.
+    pub fields: Vec<FieldPreview>,
+    /// Why it differs, and what an operator set beside it.
+    pub messages: Vec<String>,
 }
 
 /// Body of the verbs that take nothing; may be left out.

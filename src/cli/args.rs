@@ -9,6 +9,10 @@ use crate::model::quantity::parse_duration;
 use crate::model::{ForgeKind, Role};
 
 use super::roles;
+use super::verb_args::{
+    AppsArgs, ContextCommand, DrainArgs, InitArgs, NodeArgs, RestartArgs, RollbackArgs,
+    RolloutCommand, ScaleArgs, SuspendArgs, WaitedArgs,
+};
 
 /// Keeps a cluster of Docker hosts equal to a Git repository.
 #[derive(Parser, Debug)]
@@ -32,6 +36,9 @@ pub struct Global {
     /// Project of apps that are named without one
     #[arg(short, long, global = true)]
     pub project: Option<String>,
+    /// Server of the contexts file to speak to; see `evenkeel context`
+    #[arg(long, global = true, env = "EVENKEEL_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
     /// How to print
     #[arg(
         short,
@@ -66,16 +73,33 @@ pub enum Command {
     Events(EventsArgs),
     /// Show the output of an app's instances
     Logs(LogsArgs),
-    /// Put an app back on its last stable release
-    Rollback(VerbArgs),
+    /// Show all apps, with what operators set beside Git
+    Apps(AppsArgs),
+    /// Show what Git declares of an app against what runs, field by field
+    Diff(AppArgs),
+    /// Follow and steer the rollout of an app
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
+    /// Put an app back on a proven release, until a new commit changes it
+    Rollback(RollbackArgs),
     /// Lift an app's quarantine, so that its rejected version is tried again
-    Release(AppArgs),
+    Release(WaitedArgs),
+    /// Exchange all instances of an app for new ones of the same release
+    Restart(RestartArgs),
+    /// Run another number of instances than Git declares
+    Scale(ScaleArgs),
     /// Roll out no new commits of an app
-    Suspend(VerbArgs),
+    Suspend(SuspendArgs),
     /// Follow Git again after `suspend`
-    Resume(AppArgs),
+    Resume(WaitedArgs),
     /// Show the nodes
     Nodes,
+    /// Put nothing more on a node; what is there stays
+    Cordon(NodeArgs),
+    /// Let a node take instances again
+    Uncordon(NodeArgs),
+    /// Move a node's instances elsewhere, as a rollout would
+    Drain(DrainArgs),
     /// Show and change the followed repositories
     #[command(subcommand)]
     Source(SourceCommand),
@@ -92,6 +116,21 @@ pub enum Command {
     },
     /// Print the JSON Schema of the specs
     Schema,
+    /// Say what a field of a spec means, such as spec.rollout.maxSurge
+    Explain {
+        /// Path of the field; `App`, `Source` alone for what they hold
+        field: String,
+    },
+    /// Write a starter repository
+    Init(InitArgs),
+    /// Choose among several servers
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Print a completion script
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -144,15 +183,6 @@ pub struct LogsArgs {
     /// Only this instance (its id, or the first digits of it)
     #[arg(long, value_name = "ID")]
     pub instance: Option<String>,
-}
-
-#[derive(Args, Debug)]
-pub struct VerbArgs {
-    /// APP or PROJECT/APP
-    pub app: String,
-    /// Kept in the event, for those who ask later
-    #[arg(long)]
-    pub reason: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -267,7 +297,7 @@ pub struct SourceAddArgs {
     pub forge_app_installation: Option<u64>,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|e| e.to_string())
 }
 

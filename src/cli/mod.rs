@@ -5,16 +5,23 @@
 //! are for programs and may not.
 
 pub mod args;
+mod context;
 mod events;
 pub mod exit;
+mod explain;
+mod follow;
+mod init;
+mod nodes;
 pub mod output;
 mod plan;
 pub mod roles;
+mod rollout;
 mod server;
 mod source;
 mod status;
 mod token;
 mod validate;
+mod verb_args;
 mod verbs;
 mod wait;
 mod webhook;
@@ -51,7 +58,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Outcome {
-    let global = cli.global;
+    let mut global = cli.global;
+    if speaks_to_server(&cli.command) {
+        context::apply(&mut global)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -67,16 +77,71 @@ fn dispatch(cli: Cli) -> Outcome {
             Command::Why(args) => verbs::why(&global, args).await,
             Command::Events(args) => events::run(&global, args).await,
             Command::Logs(args) => verbs::logs(&global, args).await,
+            Command::Apps(args) => rollout::apps(&global, args).await,
+            Command::Diff(args) => rollout::diff(&global, args).await,
+            Command::Rollout(command) => rollout::run(&global, command).await,
             Command::Rollback(args) => verbs::rollback(&global, args).await,
             Command::Release(args) => verbs::release(&global, args).await,
+            Command::Restart(args) => verbs::restart(&global, args).await,
+            Command::Scale(args) => verbs::scale(&global, args).await,
             Command::Suspend(args) => verbs::suspend(&global, args).await,
             Command::Resume(args) => verbs::resume(&global, args).await,
-            Command::Nodes => verbs::nodes(&global).await,
+            Command::Nodes => nodes::nodes(&global).await,
+            Command::Cordon(args) => nodes::cordon(&global, args).await,
+            Command::Uncordon(args) => nodes::uncordon(&global, args).await,
+            Command::Drain(args) => nodes::drain(&global, args).await,
             Command::Source(command) => source::run(&global, command).await,
             Command::Plan(args) => plan::run(&global, args).await,
             Command::Token(command) => token::run(&global, command).await,
             Command::Validate { dir } => validate::validate(&global, &dir),
             Command::Schema => validate::schema(&global),
+            Command::Explain { field } => explain::run(&global, &field),
+            Command::Init(args) => init::run(&global, args),
+            Command::Context(command) => context::run(&global, command),
+            Command::Completions { shell } => completions(shell),
         }
     })
+}
+
+/// Roles have settings of their own, and the rest works without a server.
+fn speaks_to_server(command: &Command) -> bool {
+    match command {
+        Command::Up(_)
+        | Command::Controller(_)
+        | Command::Agent(_)
+        | Command::Validate { .. }
+        | Command::Schema
+        | Command::Explain { .. }
+        | Command::Init(_)
+        | Command::Context(_)
+        | Command::Completions { .. } => false,
+        Command::Status(_)
+        | Command::Why(_)
+        | Command::Events(_)
+        | Command::Logs(_)
+        | Command::Apps(_)
+        | Command::Diff(_)
+        | Command::Rollout(_)
+        | Command::Rollback(_)
+        | Command::Release(_)
+        | Command::Restart(_)
+        | Command::Scale(_)
+        | Command::Suspend(_)
+        | Command::Resume(_)
+        | Command::Nodes
+        | Command::Cordon(_)
+        | Command::Uncordon(_)
+        | Command::Drain(_)
+        | Command::Source(_)
+        | Command::Plan(_)
+        | Command::Token(_) => true,
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    let mut command = <Cli as clap::CommandFactory>::command();
+    clap_complete::generate(shell, &mut command, "evenkeel", &mut script);
+    output::write(&String::from_utf8_lossy(&script))?;
+    Ok(Code::Done)
 }

@@ -25,10 +25,15 @@ pub enum Tone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paint {
     colour: bool,
+    /// Columns of the terminal; `None`: it is none, and nothing is cut.
+    width: Option<usize>,
 }
 
 impl Paint {
-    pub const NONE: Paint = Paint { colour: false };
+    pub const NONE: Paint = Paint {
+        colour: false,
+        width: None,
+    };
 
     /// For standard output: colours on a terminal, unless `NO_COLOR` is set
     /// (<https://no-color.org>) or the terminal can show none.
@@ -37,6 +42,7 @@ impl Paint {
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
         Paint {
             colour: std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb,
+            width: width_of(&std::io::stdout()),
         }
     }
 
@@ -152,7 +158,10 @@ impl Table {
                 .max()
                 .unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
+        let mut widths: Vec<usize> = (0..self.header.len()).map(width).collect();
+        if let Some(room) = paint.width {
+            fit(&mut widths, room.saturating_sub(indent.chars().count()));
+        }
         let mut out = String::new();
         let header = self.header.iter().map(|h| Cell {
             text: (*h).to_owned(),
@@ -166,6 +175,35 @@ impl Table {
     }
 }
 
+/// Columns of the terminal behind a stream.
+pub fn width_of(stream: &impl std::os::fd::AsFd) -> Option<usize> {
+    terminal_size::terminal_size_of(stream).map(|(width, _)| usize::from(width.0))
+}
+
+/// No column is cut below this: less says nothing.
+const NARROWEST: usize = 8;
+
+/// Takes from the widest column, of several from the last, until all fit.
+fn fit(widths: &mut [usize], room: usize) {
+    let gaps = 2 * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > room {
+        let widest = widths.iter_mut().max_by_key(|w| **w);
+        match widest {
+            Some(width) if *width > NARROWEST => *width -= 1,
+            Some(_) | None => return,
+        }
+    }
+}
+
+fn cut(cell: Cell, width: usize) -> Cell {
+    if cell.text.chars().count() <= width {
+        return cell;
+    }
+    let mut text: String = cell.text.chars().take(width.saturating_sub(1)).collect();
+    text.push('…');
+    Cell { text, ..cell }
+}
+
 fn line(
     out: &mut String,
     paint: Paint,
@@ -173,7 +211,10 @@ fn line(
     widths: &[usize],
     cells: impl Iterator<Item = Cell>,
 ) {
-    let cells: Vec<Cell> = cells.collect();
+    let cells: Vec<Cell> = cells
+        .enumerate()
+        .map(|(n, cell)| cut(cell, widths.get(n).copied().unwrap_or(usize::MAX)))
+        .collect();
     // Nothing is padded for the sake of columns that are empty to the end of the line.
     let last = cells.iter().rposition(|c| !c.text.is_empty()).unwrap_or(0);
     out.push_str(indent);
@@ -269,6 +310,30 @@ mod tests {
             table.render(Paint::NONE, ""),
             "APP     SYNC    WHY\na       synced\nlonger  held    a person\n"
         );
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_and_is_cut_nowhere_else() {
+        let mut table = Table::new(&["APP", "WHY"]);
+        table.row([
+            "shop/web".into(),
+            "the image cannot be had on node a".into(),
+        ]);
+        let narrow = Paint {
+            width: Some(24),
+            ..Paint::NONE
+        };
+        assert_eq!(
+            table.render(narrow, ""),
+            "APP       WHY\nshop/web  the image can…\n"
+        );
+        assert!(table.render(Paint::NONE, "").contains("on node a"));
+        // A terminal too narrow for anything is not made to show nothing.
+        let none = Paint {
+            width: Some(1),
+            ..Paint::NONE
+        };
+        assert!(table.render(none, "").contains("shop/web"));
     }
 
     #[test]

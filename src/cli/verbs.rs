@@ -1,49 +1,109 @@
-//! Verbs on one app, `why`, `logs`, `nodes`.
+//! Verbs on one app, `why`, `logs`.
 
 use std::io::Write as _;
 
 use futures_util::StreamExt as _;
 
-use crate::api::{AppStatus, NodeView, Why};
-use crate::clock;
-use crate::model::Timestamp;
-use crate::model::quantity::{format_cpu, format_memory};
+use crate::api::{AppStatus, RollbackInput, ScaleInput, SuspendInput, Why};
+use crate::client::Client;
+use crate::model::AppKey;
 
-use super::args::{AppArgs, Global, LogsArgs, VerbArgs};
+use super::args::{AppArgs, Global, LogsArgs};
 use super::exit::{Code, Failure, Outcome};
-use super::output::{Cell, Paint, Table, age, one_line, print};
+use super::follow::{Which, after, rollout_of};
+use super::output::{one_line, print};
 use super::server::{connect, find_app};
 use super::status;
+use super::verb_args::{RestartArgs, RollbackArgs, ScaleArgs, SuspendArgs, WaitedArgs};
 
-fn show(global: &Global, status: &AppStatus) -> Outcome {
+pub(super) fn show(global: &Global, status: &AppStatus) -> Result<(), Failure> {
     print(global.output, status, |paint| {
         status::overview(std::slice::from_ref(status), paint)
-    })?;
+    })
+}
+
+/// The server, the app that is meant, and the rollout it had before.
+pub(super) async fn start(global: &Global, name: &str) -> Result<(Client, AppKey, Which), Failure> {
+    let client = connect(global)?;
+    let key = find_app(&client, global, name).await?;
+    let before = rollout_of(&client.app(&key).await?).map(|r| r.id);
+    Ok((client, key, Which::After(before)))
+}
+
+pub async fn rollback(global: &Global, args: RollbackArgs) -> Outcome {
+    let (client, key, next) = start(global, &args.app).await?;
+    let input = RollbackInput {
+        reason: args.reason,
+        to: args.to,
+    };
+    let answer = client.rollback(&key, &input).await?;
+    let (status, code) = after(&client, global, &key, answer, next, args.wait).await?;
+    show(global, &status)?;
+    Ok(code)
+}
+
+pub async fn release(global: &Global, args: WaitedArgs) -> Outcome {
+    let (client, key, next) = start(global, &args.app).await?;
+    let answer = client.release(&key).await?;
+    // A paused rollout goes on as the one it was.
+    let which = match &answer.rollout {
+        Some(_) => Which::Present,
+        None => next,
+    };
+    let (status, code) = after(&client, global, &key, answer, which, args.wait).await?;
+    show(global, &status)?;
+    Ok(code)
+}
+
+pub async fn restart(global: &Global, args: RestartArgs) -> Outcome {
+    let (client, key, next) = start(global, &args.app).await?;
+    let answer = client.restart(&key, args.reason).await?;
+    let (status, code) = after(&client, global, &key, answer, next, args.wait).await?;
+    show(global, &status)?;
+    Ok(code)
+}
+
+pub async fn scale(global: &Global, args: ScaleArgs) -> Outcome {
+    let (client, key, _) = start(global, &args.app).await?;
+    let answer = match args.replicas {
+        Some(replicas) => {
+            let input = ScaleInput {
+                replicas,
+                reason: args.reason,
+                duration: args.span,
+            };
+            client.scale(&key, &input).await?
+        }
+        None => client.unscale(&key).await?,
+    };
+    let (status, code) = after(&client, global, &key, answer, Which::Count, args.wait).await?;
+    show(global, &status)?;
+    Ok(code)
+}
+
+pub async fn suspend(global: &Global, args: SuspendArgs) -> Outcome {
+    let client = connect(global)?;
+    let key = find_app(&client, global, &args.app).await?;
+    let input = SuspendInput {
+        reason: args.reason,
+        duration: args.span,
+    };
+    show(global, &client.suspend(&key, &input).await?)?;
     Ok(Code::Done)
 }
 
-pub async fn rollback(global: &Global, args: VerbArgs) -> Outcome {
+pub async fn resume(global: &Global, args: WaitedArgs) -> Outcome {
     let client = connect(global)?;
     let key = find_app(&client, global, &args.app).await?;
-    show(global, &client.rollback(&key, args.reason).await?)
-}
-
-pub async fn release(global: &Global, args: AppArgs) -> Outcome {
-    let client = connect(global)?;
-    let key = find_app(&client, global, &args.app).await?;
-    show(global, &client.release(&key).await?)
-}
-
-pub async fn suspend(global: &Global, args: VerbArgs) -> Outcome {
-    let client = connect(global)?;
-    let key = find_app(&client, global, &args.app).await?;
-    show(global, &client.suspend(&key, args.reason).await?)
-}
-
-pub async fn resume(global: &Global, args: AppArgs) -> Outcome {
-    let client = connect(global)?;
-    let key = find_app(&client, global, &args.app).await?;
-    show(global, &client.resume(&key).await?)
+    let answer = client.resume(&key).await?;
+    if args.wait.wait {
+        let wait = args.wait.timeout;
+        let (status, code) = super::wait::run(&client, global, &key.to_string(), wait).await?;
+        show(global, &status)?;
+        return Ok(code);
+    }
+    show(global, &answer)?;
+    Ok(Code::Done)
 }
 
 pub async fn why(global: &Global, args: AppArgs) -> Outcome {
@@ -84,64 +144,4 @@ pub async fn logs(global: &Global, args: LogsArgs) -> Outcome {
         }
     }
     Ok(Code::Done)
-}
-
-pub async fn nodes(global: &Global) -> Outcome {
-    let client = connect(global)?;
-    let page = client.nodes().await?;
-    print(global.output, &page.items, |paint| {
-        nodes_table(&page.items, clock::now(), paint)
-    })?;
-    Ok(Code::Done)
-}
-
-fn nodes_table(nodes: &[NodeView], now: Timestamp, paint: Paint) -> String {
-    if nodes.is_empty() {
-        return "no nodes; start an agent: evenkeel agent\n".to_owned();
-    }
-    let mut table = Table::new(&[
-        "NODE",
-        "LIVENESS",
-        "SCHEDULING",
-        "INSTANCES",
-        "CPU",
-        "MEMORY",
-        "HEARD",
-        "ADDRESS",
-        "VERSION",
-    ]);
-    for n in nodes {
-        table.row([
-            n.name.to_string().into(),
-            Cell::state(n.liveness),
-            Cell::state(n.scheduling),
-            n.instances.to_string().into(),
-            format!(
-                "{}/{}",
-                format_cpu(n.requested.cpu_millis),
-                format_cpu(n.capacity.cpu_millis)
-            )
-            .into(),
-            format!(
-                "{}/{}",
-                memory(n.requested.memory_bytes),
-                memory(n.capacity.memory_bytes)
-            )
-            .into(),
-            format!("{} ago", age(now, n.last_heard)).into(),
-            n.address.clone().into(),
-            n.agent_version.clone().into(),
-        ]);
-    }
-    table.render(paint, "")
-}
-
-/// Exact where a large unit divides it, else rounded to Mi: a host's memory never does.
-fn memory(bytes: u64) -> String {
-    let exact = format_memory(bytes);
-    if exact.len() <= 6 {
-        exact
-    } else {
-        format!("{}Mi", bytes >> 20)
-    }
 }

@@ -7,10 +7,11 @@ use serde::de::DeserializeOwned;
 
 use crate::api::list::MAX_LIMIT;
 use crate::api::{
-    AppStatus, CommitView, EmptyInput, InstanceView, NewToken, NodeView, Page, PlanInput,
-    ReasonInput, ReleaseView, RolloutView, SourceInput, SourceStatus, TokenInput, TokenView, Why,
+    AppDiff, AppStatus, CommitView, EmptyInput, InstanceView, NewToken, NodeView, Page, PlanInput,
+    ReasonInput, ReleaseView, RollbackInput, RolloutView, ScaleInput, SourceInput, SourceStatus,
+    SuspendInput, TokenInput, TokenView, Why,
 };
-use crate::model::{AppKey, Preview, SourceName};
+use crate::model::{AppKey, NodeName, Preview, SourceName};
 
 use super::http::CALL_DEADLINE;
 use super::{Client, Error};
@@ -73,29 +74,61 @@ impl Client {
     }
 
     /// Each verb answers with the app's state after it.
-    pub async fn rollback(&self, app: &AppKey, reason: Option<String>) -> Result<AppStatus, Error> {
-        self.verb(app, "rollback", &ReasonInput { reason }).await
+    pub async fn rollback(&self, app: &AppKey, input: &RollbackInput) -> Result<AppStatus, Error> {
+        self.verb(app, &["rollback"], input).await
+    }
+
+    pub async fn restart(&self, app: &AppKey, reason: Option<String>) -> Result<AppStatus, Error> {
+        self.verb(app, &["restart"], &ReasonInput { reason }).await
+    }
+
+    pub async fn scale(&self, app: &AppKey, input: &ScaleInput) -> Result<AppStatus, Error> {
+        self.verb(app, &["scale"], input).await
+    }
+
+    /// Back to the declared number.
+    pub async fn unscale(&self, app: &AppKey) -> Result<AppStatus, Error> {
+        let request = self.request(Method::DELETE, &app_path(app, &["scale"]));
+        self.json(request).await
+    }
+
+    pub async fn pause(&self, app: &AppKey, reason: Option<String>) -> Result<AppStatus, Error> {
+        self.verb(app, &["rollout", "pause"], &ReasonInput { reason })
+            .await
+    }
+
+    pub async fn resume_rollout(&self, app: &AppKey) -> Result<AppStatus, Error> {
+        self.verb(app, &["rollout", "resume"], &EmptyInput {}).await
+    }
+
+    pub async fn abort(&self, app: &AppKey, reason: Option<String>) -> Result<AppStatus, Error> {
+        self.verb(app, &["rollout", "abort"], &ReasonInput { reason })
+            .await
+    }
+
+    pub async fn diff(&self, app: &AppKey) -> Result<AppDiff, Error> {
+        self.get(&app_path(app, &["diff"]), &[]).await
     }
 
     pub async fn release(&self, app: &AppKey) -> Result<AppStatus, Error> {
-        self.verb(app, "release", &EmptyInput {}).await
+        self.verb(app, &["release"], &EmptyInput {}).await
     }
 
-    pub async fn suspend(&self, app: &AppKey, reason: Option<String>) -> Result<AppStatus, Error> {
-        self.verb(app, "suspend", &ReasonInput { reason }).await
+    pub async fn suspend(&self, app: &AppKey, input: &SuspendInput) -> Result<AppStatus, Error> {
+        self.verb(app, &["suspend"], input).await
     }
 
     pub async fn resume(&self, app: &AppKey) -> Result<AppStatus, Error> {
-        self.verb(app, "resume", &EmptyInput {}).await
+        self.verb(app, &["resume"], &EmptyInput {}).await
     }
 
     async fn verb(
         &self,
         app: &AppKey,
-        verb: &str,
+        verb: &[&str],
         body: &impl serde::Serialize,
     ) -> Result<AppStatus, Error> {
-        self.send(Method::POST, &app_path(app, &[verb]), body).await
+        self.send(Method::POST, &app_path(app, verb), body).await
     }
 
     /// Output of the app's instances as text, line by line as it comes.
@@ -191,6 +224,22 @@ impl Client {
 
     pub async fn nodes(&self) -> Result<Page<NodeView>, Error> {
         self.get(&["nodes"], &[]).await
+    }
+
+    pub async fn node(&self, name: &NodeName) -> Result<NodeView, Error> {
+        self.get(&["nodes", name.as_str()], &[]).await
+    }
+
+    /// `verb`: `cordon`, `uncordon` or `drain`.
+    pub async fn schedule(
+        &self,
+        name: &NodeName,
+        verb: &str,
+        reason: Option<String>,
+    ) -> Result<NodeView, Error> {
+        let path = ["nodes", name.as_str(), verb];
+        self.send(Method::POST, &path, &ReasonInput { reason })
+            .await
     }
 }
 

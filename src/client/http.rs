@@ -92,7 +92,10 @@ impl Client {
     }
 
     /// Sends it and reads the answer's body as `T`.
-    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<T, Error> {
         let response = self.answer(request.timeout(CALL_DEADLINE)).await?;
         let body = response.bytes().await.map_err(|e| self.failed(e))?;
         serde_json::from_slice(&body).map_err(|e| self.protocol(e.to_string()))

@@ -65,7 +65,6 @@ pub const VIEW_CLUSTER: Access = token(Role::Viewer, Reach::Cluster);
 pub const OPERATE: Access = token(Role::Operator, Reach::Seen);
 pub const OPERATE_APP: Access = token(Role::Operator, Reach::Project);
 /// Nodes carry every project's instances.
-#[allow(dead_code, reason = "for verbs of nodes")]
 pub const OPERATE_CLUSTER: Access = token(Role::Operator, Reach::Cluster);
 pub const ADMINISTER: Access = token(Role::Admin, Reach::Cluster);
 

@@ -26,6 +26,7 @@ mod nodes;
 mod page;
 mod plan;
 mod problem;
+mod rollouts;
 mod route;
 mod routes;
 mod serve;

@@ -1,10 +1,12 @@
 //! Every route there is. Who may use it is decided here and nowhere else, except that
 //! handlers of lists leave out what the caller's projects do not hold.
 
-use super::auth::{ADMINISTER, Access, OPERATE, OPERATE_APP, VIEW, VIEW_APP, VIEW_CLUSTER};
+use super::auth::{
+    ADMINISTER, Access, OPERATE, OPERATE_APP, OPERATE_CLUSTER, VIEW, VIEW_APP, VIEW_CLUSTER,
+};
 use super::route::{Route, delete, get, post, put};
 use super::{MAX_REPORT_BYTES, agents, apps, events, health, hooks, logs, nodes, page, plan};
-use super::{sources, tokens, verbs};
+use super::{rollouts, sources, tokens, verbs};
 
 pub fn all() -> Vec<Route> {
     vec![
@@ -61,6 +63,41 @@ pub fn all() -> Vec<Route> {
             OPERATE_APP,
             verbs::resume,
         ),
+        post(
+            "/api/v1/projects/{project}/apps/{app}/restart",
+            OPERATE_APP,
+            verbs::restart,
+        ),
+        post(
+            "/api/v1/projects/{project}/apps/{app}/scale",
+            OPERATE_APP,
+            verbs::scale,
+        ),
+        delete(
+            "/api/v1/projects/{project}/apps/{app}/scale",
+            OPERATE_APP,
+            verbs::unscale,
+        ),
+        post(
+            "/api/v1/projects/{project}/apps/{app}/rollout/pause",
+            OPERATE_APP,
+            rollouts::pause,
+        ),
+        post(
+            "/api/v1/projects/{project}/apps/{app}/rollout/resume",
+            OPERATE_APP,
+            rollouts::resume,
+        ),
+        post(
+            "/api/v1/projects/{project}/apps/{app}/rollout/abort",
+            OPERATE_APP,
+            rollouts::abort,
+        ),
+        get(
+            "/api/v1/projects/{project}/apps/{app}/diff",
+            VIEW_APP,
+            rollouts::diff,
+        ),
         get("/api/v1/sources", VIEW, sources::list),
         post("/api/v1/sources", ADMINISTER, sources::add),
         get("/api/v1/sources/{name}", VIEW, sources::show),
@@ -76,6 +113,17 @@ pub fn all() -> Vec<Route> {
         post("/api/v1/plan", VIEW, plan::plan).body(crate::api::plan::MAX_BYTES),
         get("/api/v1/nodes", VIEW, nodes::list),
         get("/api/v1/nodes/{name}", VIEW, nodes::show),
+        post(
+            "/api/v1/nodes/{name}/cordon",
+            OPERATE_CLUSTER,
+            nodes::cordon,
+        ),
+        post(
+            "/api/v1/nodes/{name}/uncordon",
+            OPERATE_CLUSTER,
+            nodes::uncordon,
+        ),
+        post("/api/v1/nodes/{name}/drain", OPERATE_CLUSTER, nodes::drain),
         get("/api/v1/tokens", ADMINISTER, tokens::list),
         post("/api/v1/tokens", ADMINISTER, tokens::create),
         delete("/api/v1/tokens/{name}", ADMINISTER, tokens::revoke),

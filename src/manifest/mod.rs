@@ -22,7 +22,7 @@ mod field;
 mod files;
 mod index;
 pub mod limits;
-mod problems;
+pub mod problems;
 mod raw;
 mod render;
 mod schema;

@@ -23,10 +23,10 @@ pub use ahead::{Course, End, run_ahead};
 pub use outline::{Outline, outline};
 
 use crate::model::preview::{
-    Fit, PLACES_TOLD, PROBLEMS_TOLD, Place, PreviewCounts, PreviewVerdict, Replicas,
+    FieldPreview, Fit, PLACES_TOLD, PROBLEMS_TOLD, Place, PreviewCounts, PreviewVerdict, Replicas,
 };
 use crate::model::{
-    App, AppKey, AppPreview, Catalog, Change, CommitId, Preview, PreviewAction, Snapshot,
+    App, AppKey, AppPreview, AppSpec, Catalog, Change, CommitId, Preview, PreviewAction, Snapshot,
     SourceSpec, Timestamp, Verdict,
 };
 use crate::plan::Settings;
@@ -42,6 +42,11 @@ pub struct PreviewInput<'a> {
     /// All that the tree declares.
     pub catalog: &'a Catalog,
     pub settings: &'a Settings,
+}
+
+/// What differs between two specs, field by field, with nothing secret in it.
+pub fn compare(old: Option<&AppSpec>, new: &AppSpec) -> Vec<FieldPreview> {
+    fields::fields(old, new)
 }
 
 /// The whole look: [`outline`] and [`Outline::preview`].

@@ -1,0 +1,205 @@
+//! Following a rollout to its end: `rollout watch`, and `--wait` of the verbs.
+//!
+//! On a terminal one line is drawn over and over, elsewhere each change is a line.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api::{AppStatus, RolloutView};
+use crate::client::Client;
+use crate::model::{AppKey, RolloutId, RolloutPhase};
+
+use super::args::{Format, Global};
+use super::exit::{Code, Failure};
+use super::output::{one_line, span, word};
+use super::verb_args::WaitArgs;
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// For how long a rollout that was asked for may take to begin.
+const BEGIN_WITHIN: Duration = Duration::from_secs(15);
+
+/// What is told while something is waited for, on standard error.
+pub struct Progress {
+    live: bool,
+    quiet: bool,
+    last: String,
+}
+
+impl Progress {
+    pub fn new(format: Format) -> Progress {
+        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        Progress {
+            live: std::io::stderr().is_terminal() && !dumb,
+            quiet: format != Format::Table,
+            last: String::new(),
+        }
+    }
+
+    pub fn tell(&mut self, text: &str) {
+        let text = one_line(text);
+        if self.quiet || text == self.last {
+            return;
+        }
+        let mut err = std::io::stderr().lock();
+        // Who cannot be written to cannot be told so either.
+        let _ = if self.live {
+            let width = super::output::width_of(&std::io::stderr()).unwrap_or(80);
+            let shown: String = text.chars().take(width.saturating_sub(1)).collect();
+            write!(err, "\r\x1b[2K{shown}").and_then(|()| err.flush())
+        } else {
+            writeln!(err, "{text}")
+        };
+        self.last = text;
+    }
+
+    /// Leaves the line for what is printed next.
+    pub fn clear(&mut self) {
+        if self.live && !self.quiet && !self.last.is_empty() {
+            let mut err = std::io::stderr().lock();
+            let _ = write!(err, "\r\x1b[2K").and_then(|()| err.flush());
+            self.last.clear();
+        }
+    }
+}
+
+/// Which rollout is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one that is active, or else the last.
+    Present,
+    /// One that began after this one.
+    After(Option<RolloutId>),
+    /// None: until as many as wanted are ready and no other is left.
+    Count,
+}
+
+/// How it stands.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    Going(String),
+    Ended(Code, String),
+}
+
+/// The rollout that a status tells of, active or ended.
+pub fn rollout_of(status: &AppStatus) -> Option<&RolloutView> {
+    status.rollout.as_ref().or(status.last_rollout.as_ref())
+}
+
+pub fn name_of(rollout: &RolloutView) -> String {
+    let to = rollout.to.as_ref().map_or("?", |r| r.commit.short());
+    match rollout.kind {
+        crate::api::app::RolloutKindWord::Forward => format!("rollout to {to}"),
+        crate::api::app::RolloutKindWord::Rollback => format!("rollback to {to}"),
+        crate::api::app::RolloutKindWord::Restart => format!("restart of {to}"),
+    }
+}
+
+fn look(status: &AppStatus, which: Which) -> Look {
+    match which {
+        Which::Count => look_at_count(status),
+        Which::Present => match rollout_of(status) {
+            Some(rollout) => look_at(rollout),
+            None => Look::Ended(Code::Failed, "there was no rollout yet".to_owned()),
+        },
+        Which::After(before) => match rollout_of(status) {
+            Some(rollout) if Some(rollout.id) != before => look_at(rollout),
+            Some(_) | None => Look::Going("waits for it to begin".to_owned()),
+        },
+    }
+}
+
+fn look_at_count(status: &AppStatus) -> Look {
+    let r = &status.replicas;
+    let words = format!("{} of {} ready, {} in all", r.ready, r.desired, r.total);
+    if r.ready == r.desired && r.total == r.desired {
+        Look::Ended(Code::Done, words)
+    } else {
+        Look::Going(words)
+    }
+}
+
+fn look_at(rollout: &RolloutView) -> Look {
+    let name = name_of(rollout);
+    let why = rollout.outcome.as_deref().unwrap_or(&rollout.reason);
+    let phase = word(rollout.phase);
+    match rollout.phase {
+        RolloutPhase::Preparing | RolloutPhase::Progressing | RolloutPhase::Baking => {
+            Look::Going(format!("{name} {phase}: {}", rollout.step))
+        }
+        RolloutPhase::Succeeded => Look::Ended(Code::Done, format!("{name} {phase}: {why}")),
+        RolloutPhase::Paused
+        | RolloutPhase::RolledBack
+        | RolloutPhase::Failed
+        | RolloutPhase::Superseded => Look::Ended(Code::Failed, format!("{name} {phase}: {why}")),
+    }
+}
+
+/// Follows until the end. What came of it is told on standard error.
+pub async fn follow(
+    client: &Client,
+    global: &Global,
+    key: &AppKey,
+    which: Which,
+    timeout: Option<Duration>,
+) -> Result<(AppStatus, Code), Failure> {
+    let began = Instant::now();
+    let deadline = timeout.map(|t| began + t);
+    let mut progress = Progress::new(global.output);
+    loop {
+        let status = client.app(key).await?;
+        let at = match look(&status, which) {
+            Look::Ended(code, words) => {
+                progress.clear();
+                if global.output == Format::Table {
+                    eprintln!("{key}: {}", one_line(&words));
+                    if code != Code::Done {
+                        eprintln!("  try: evenkeel why {key}");
+                    }
+                }
+                return Ok((status, code));
+            }
+            Look::Going(at) => at,
+        };
+        let idle = status.rollout.is_none() && matches!(which, Which::After(_));
+        if idle && began.elapsed() > BEGIN_WITHIN {
+            progress.clear();
+            return Err(Failure::new(
+                Code::Failed,
+                format!("no rollout of {key} began: {}", waits(&status)),
+            )
+            .with_hint(format!("evenkeel why {key}")));
+        }
+        if deadline.is_some_and(|d| Instant::now() + LOOK_EVERY > d) {
+            progress.clear();
+            let after = span(began.elapsed());
+            eprintln!("gave up waiting for {key} after {after}; {at}\n  try: evenkeel why {key}");
+            return Ok((status, Code::TimedOut));
+        }
+        progress.tell(&format!("{key}: {at}"));
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn waits(status: &AppStatus) -> String {
+    let first = status.messages.first();
+    first.map_or_else(|| "it is as it should be".to_owned(), |m| one_line(m))
+}
+
+/// After a verb: its answer, or with `--wait` how it ended.
+pub async fn after(
+    client: &Client,
+    global: &Global,
+    key: &AppKey,
+    answer: AppStatus,
+    which: Which,
+    wait: WaitArgs,
+) -> Result<(AppStatus, Code), Failure> {
+    if wait.wait {
+        follow(client, global, key, which, Some(wait.timeout)).await
+    } else {
+        Ok((answer, Code::Done))
+    }
+}
