@@ -13,7 +13,7 @@ use super::id::{AppKey, CommitId, InstanceId, NodeName, ReleaseId, SourceName, S
 use super::instance::Instance;
 use super::problem::Problem;
 use super::release::{Rejection, Release};
-use super::rollout::{Rollout, RolloutPhase};
+use super::rollout::{Rollout, RolloutKind, RolloutPhase};
 use super::spec::AppSpec;
 use super::time::Timestamp;
 
@@ -285,7 +285,10 @@ impl App {
         }
         let synced = match (&self.declared, self.target_release()) {
             (Some(declared), Some(target)) => {
-                target.spec_digest == declared.digest && self.active_rollout().is_none()
+                let moves = self
+                    .active_rollout()
+                    .is_some_and(|r| r.kind != RolloutKind::Restart);
+                target.spec_digest == declared.digest && !moves
             }
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
