@@ -38,3 +38,5 @@ pub mod git;
 pub mod http;
 #[cfg(feature = "full")]
 pub mod store;
+#[cfg(feature = "full")]
+pub mod telemetry;

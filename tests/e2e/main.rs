@@ -37,4 +37,5 @@ mod processes;
 mod rollouts;
 mod sources;
 mod statuses;
+mod traces;
 mod trust;

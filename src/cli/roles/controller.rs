@@ -18,6 +18,7 @@ use crate::model::SourceSpec;
 use crate::plan::Decision;
 use crate::plan::operate::plan_add_source;
 use crate::store::{ConnectOptions, Store};
+use crate::telemetry;
 
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -142,6 +143,14 @@ pub fn start(setup: Setup<'_>, parts: &mut Parts) -> anyhow::Result<Handle> {
         running.stopped().await;
         Ok(())
     });
+    if let Some(exporter) = telemetry::Exporter::from_env(&handle.options().holder)? {
+        let stop = CancellationToken::new();
+        let (handle, cancel) = (handle.clone(), stop.clone());
+        parts.spawn("traces", stop, async move {
+            telemetry::run(handle, exporter, cancel).await;
+            Ok(())
+        });
+    }
     let state = http::AppState::new(handle.clone(), Some(store), tokens);
     let stop_api = CancellationToken::new();
     let cancel = stop_api.clone();
