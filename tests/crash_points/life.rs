@@ -20,6 +20,7 @@ use crate::{engine, pg};
 
 /// For what the script waits for. The machine may be busy with other runs.
 const LONG: Duration = Duration::from_secs(90);
+const HOOK_SECRET: &str = "s3cret-of-the-hook";
 /// Nothing may happen for so long once all is done.
 const REST: Duration = Duration::from_millis(600);
 
@@ -146,6 +147,7 @@ impl World {
             ("side.yaml", Some(self.app("side", "one", ""))),
         ]);
         self.add_source().await?;
+        self.push(0).await?;
         self.healthy("web", 0).await?;
         self.healthy("side", 0).await?;
 
@@ -168,6 +170,7 @@ impl World {
         .await?;
         self.told().await?;
         self.make_robot().await?;
+        self.push(3).await?;
 
         self.stop().await?;
         if let Some(database) = &self.database {
@@ -316,9 +319,11 @@ impl World {
     async fn add_source(&self) -> Result<(), String> {
         let token = self.dir.path().join("forge-token");
         std::fs::write(&token, "t0ken").unwrap();
+        let secret = self.dir.path().join("hook-secret");
+        std::fs::write(&secret, HOOK_SECRET).unwrap();
         let body = serde_json::json!({
             "name": "repo", "url": self.dir.path().join("repo.git"), "branch": "main",
-            "project": "shop", "interval": "1s",
+            "project": "shop", "interval": "1s", "webhookSecretFile": secret,
             "forge": {"kind": "gitea", "apiUrl": self.forge.url, "repository": "team/apps",
                 "tokenFile": token},
         });
@@ -341,6 +346,33 @@ impl World {
             self.alive()?;
             if Instant::now() > end {
                 return Err(format!("the source cannot be added: {answer}"));
+            }
+            pause().await;
+        }
+    }
+
+    /// What a forge delivers of a commit; as often as it takes, like one that redelivers.
+    async fn push(&self, commit: usize) -> Result<(), String> {
+        let end = Instant::now() + LONG;
+        let body = serde_json::json!({
+            "object_kind": "push", "ref": "refs/heads/main", "after": self.commits[commit],
+            "before": "0000000000000000000000000000000000000000",
+            "project": {"path_with_namespace": "team/apps"},
+        });
+        loop {
+            let url = format!("{}/api/v1/hooks/repo", self.url());
+            let call = self.http.post(url).json(&body);
+            let call = call
+                .header("x-gitlab-event", "Push Hook")
+                .header("x-gitlab-token", HOOK_SECRET);
+            let last = match call.timeout(Duration::from_secs(10)).send().await {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) => answer.text().await.unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
+            self.alive()?;
+            if Instant::now() > end {
+                return Err(format!("a push is not taken: {last}"));
             }
             pause().await;
         }

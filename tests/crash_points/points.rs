@@ -135,11 +135,12 @@ async fn calm(bench: &Arc<Bench>) -> BTreeMap<Script, Outcome> {
         let (script, outcome) = done.unwrap();
         let outcome = outcome.unwrap_or_else(|why| panic!("{script:?} without a crash: {why}"));
         assert_eq!(outcome.deaths, 0);
+        let end = serde_json::json!(outcome.end);
         println!(
-            "calm     {script:?} in {:.1} s: {:#?}",
-            outcome.took.as_secs_f32(),
-            outcome.end
+            "calm     {script:?} in {:.1} s: {end}",
+            outcome.took.as_secs_f32()
         );
+        println!("reached  {:?}", outcome.reached);
         calm.insert(script, outcome);
     }
     calm
