@@ -34,6 +34,7 @@ impl Place {
             credentials: Credentials::default(),
             webhook_secret_file: None,
             forge: None,
+            pull_requests: Default::default(),
         };
         let mirrors = Mirrors::open(dir.path().join("mirrors")).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
