@@ -31,6 +31,7 @@ mod specs;
 
 mod crashes;
 mod failures;
+mod hooks;
 mod images;
 mod operators;
 mod processes;
