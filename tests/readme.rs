@@ -190,7 +190,7 @@ fn every_metric_and_event_is_told_and_no_other() {
             .map(|m| m.as_str().to_owned())
             .collect()
     };
-    let code = read("src/http/health.rs");
+    let code = read("src/http/metrics.rs");
     assert_eq!(all(&readme), all(code.split("mod tests").next().unwrap()));
 
     let line = readme

@@ -314,7 +314,8 @@ impl From<&Held> for HeldView {
     }
 }
 
-fn state(source: &Source) -> SourceState {
+/// One word for the whole: the outcome, or what stands above it.
+pub fn state(source: &Source) -> SourceState {
     if source.suspended {
         return SourceState::Suspended;
     }

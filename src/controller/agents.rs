@@ -64,6 +64,11 @@ impl Agents {
         connection
     }
 
+    /// Streams that are open.
+    pub fn connected(&self) -> usize {
+        self.sessions.len()
+    }
+
     pub fn disconnect(&mut self, node: &NodeName, id: u64) {
         if self.sessions.get(node).is_some_and(|s| s.id == id) {
             self.sessions.remove(node);

@@ -35,6 +35,8 @@ pub(super) struct Deliveries {
 impl Handle {
     /// Keeps a delivery in the record of `source`, which exists.
     pub fn record_delivery(&self, source: &SourceName, record: DeliveryRecord) {
+        let counted = (source.clone(), record.verdict);
+        self.meter(|counts| *counts.deliveries.entry(counted).or_default() += 1);
         let mut deliveries = lock(&self.0.deliveries);
         let news = match record.verdict == DeliveryVerdict::Forged {
             true => &mut deliveries.forged,

@@ -19,6 +19,7 @@ mod error;
 mod image;
 mod leadership;
 mod logs;
+mod meter;
 mod notify;
 mod observe;
 mod pulls;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use error::{BoxError, Error};
+pub use meter::{CallEnd, Counts, Gauges, RolloutEnd, Sum, SyncEnd};
 pub use pulls::Unreadable;
 pub use types::{Committed, LogLine, LogQuery, Options, Role, Status, SyncStatus};
 
@@ -80,6 +82,7 @@ struct Inner {
     deliveries: Mutex<deliveries::Deliveries>,
     pull_workers: Mutex<pulls::Workers>,
     pull_troubles: Mutex<pulls::Troubles>,
+    meter: Mutex<meter::Meter>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -114,6 +117,7 @@ pub fn start(store: Store, mirrors: Mirrors, options: Options, stop: Cancellatio
         deliveries: Mutex::default(),
         pull_workers: Mutex::default(),
         pull_troubles: Mutex::default(),
+        meter: Mutex::default(),
         tasks: TaskTracker::new(),
         stop,
     };
@@ -125,7 +129,14 @@ pub fn start(store: Store, mirrors: Mirrors, options: Options, stop: Cancellatio
 
 impl Inner {
     fn wake(&self, touched: &Touched) {
-        lock(&self.marks).add(touched);
+        let waits = {
+            let mut marks = lock(&self.marks);
+            marks.add(touched);
+            !marks.is_empty()
+        };
+        if waits {
+            lock(&self.meter).mark();
+        }
         self.marked.notify_one();
         if touched.sources {
             self.sources_changed.notify_one();

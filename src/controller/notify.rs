@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::leadership::chain;
-use super::{Error, Handle, lock};
+use super::{CallEnd, Error, Handle, lock};
 use crate::clock;
 use crate::failpoint::{self, Op};
 use crate::forge::{self, Again, Failure, FailureKind};
@@ -139,6 +139,13 @@ async fn deliver(handle: &Handle, message: Outgoing) -> SourceName {
         )),
     };
     let source = message.source.clone();
+    let end = match &verdict {
+        Ok(()) => CallEnd::Delivered,
+        Err(failure) if failure.again == Again::Never => CallEnd::GivenUp,
+        Err(_) => CallEnd::Retry,
+    };
+    let counted = (source.clone(), end);
+    handle.meter(|counts| *counts.forge_calls.entry(counted).or_default() += 1);
     if let Err(error) = report(handle, &message, verdict).await {
         tracing::debug!(%source, error = %chain(&error), "an attempt to tell a forge could not be written down");
     }

@@ -84,6 +84,7 @@ impl Reconciler {
     async fn next(&mut self, safety_net: Instant) -> BTreeSet<AppKey> {
         loop {
             let mut marks = std::mem::take(&mut *lock(&self.handle.0.marks));
+            lock(&self.handle.0.meter).take_marks();
             marks.all |= Instant::now() >= safety_net;
             let due = self.agenda.take_due(self.handle.now());
             if !marks.is_empty() || !due.is_empty() {
@@ -191,6 +192,7 @@ impl Reconciler {
             Some(app) if apps.len() == 1 => format!("plan {app}"),
             Some(_) | None => format!("plan {} apps", apps.len()),
         };
+        let begun = Instant::now();
         let result = self
             .handle
             .transact(&cause, |snapshot, now, ids| {
@@ -211,6 +213,10 @@ impl Reconciler {
                 })
             })
             .await;
+        self.handle.meter(|counts| {
+            counts.plan_time.add(begun.elapsed());
+            counts.plans_failed += u64::from(result.is_err() || planned.is_err());
+        });
         match (result, planned) {
             (Err(Error::Internal(error)), _) => Outcome::Bad(chain(&*error)),
             (Err(error), _) => Outcome::Later(error),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 
 use super::image::{Leading, Part};
-use super::{Committed, Decision, Error, Handle, IdSource, Refusal};
+use super::{Committed, Decision, Error, Handle, IdSource, Refusal, lock};
 use crate::model::{Generation, OutboxEntry, Snapshot, Timestamp};
 use crate::plan::statuses::next_statuses;
 use crate::plan::touched::touched;
@@ -104,6 +104,7 @@ impl Handle {
                     }
                 }
                 drop(writer);
+                lock(&self.0.meter).events(&committed.events);
                 if !outbox.is_empty() {
                     self.0.outbox.notify_one();
                 }

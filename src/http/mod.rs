@@ -22,6 +22,7 @@ mod forward;
 mod health;
 mod hooks;
 mod logs;
+mod metrics;
 mod nodes;
 mod page;
 mod plan;

@@ -5,7 +5,9 @@ use super::auth::{
     ADMINISTER, Access, OPERATE, OPERATE_APP, OPERATE_CLUSTER, VIEW, VIEW_APP, VIEW_CLUSTER,
 };
 use super::route::{Route, delete, get, post, put};
-use super::{MAX_REPORT_BYTES, agents, apps, events, health, hooks, logs, nodes, page, plan};
+use super::{
+    MAX_REPORT_BYTES, agents, apps, events, health, hooks, logs, metrics, nodes, page, plan,
+};
 use super::{rollouts, sources, tokens, verbs};
 
 pub fn all() -> Vec<Route> {
@@ -133,7 +135,7 @@ pub fn all() -> Vec<Route> {
         post("/api/v1/agent/streams/{id}", Access::Agents, agents::lines).streamed(),
         post("/api/v1/hooks/{source}", Access::Anyone, hooks::receive).taken_in(),
         get("/", Access::Page, page::show),
-        get("/metrics", VIEW_CLUSTER, health::metrics),
+        get("/metrics", VIEW_CLUSTER, metrics::show),
         get("/healthz", Access::Anyone, health::live),
         get("/readyz", Access::Anyone, health::ready),
     ]

@@ -221,6 +221,23 @@ impl Store {
         .await
     }
 
+    /// How many messages wait, and for how long the oldest has.
+    pub async fn outbox_depth(&self) -> Result<(u64, Duration), Error> {
+        let (waiting, age): (i64, f64) = self
+            .read("outbox depth", async |conn| {
+                sqlx::query_as(
+                    "SELECT count(*), coalesce(
+                         extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+                     FROM outbox WHERE state = 'queued'",
+                )
+                .fetch_one(conn)
+                .await
+            })
+            .await?;
+        let age = Duration::try_from_secs_f64(age.max(0.0)).unwrap_or_default();
+        Ok((u64::try_from(waiting).unwrap_or(0), age))
+    }
+
     /// Until the next message is due; `None`: none waits.
     pub async fn outbox_due_in(&self) -> Result<Option<Duration>, Error> {
         let seconds: Option<f64> = self

@@ -226,3 +226,56 @@ async fn releases_are_listed_newest_first() {
     let listed = leader.store.releases(&app(0)).await.unwrap();
     assert_eq!(listed, [(*releases[1]).clone(), (*releases[0]).clone()]);
 }
+
+#[tokio::test]
+async fn deliveries_are_kept_per_source_and_go_with_it() {
+    let mut leader = leader().await;
+    let add = |n| Change::PutSource(Box::new(source(n)));
+    leader.commit(&[add(0), add(1)], &[]).await;
+    let log = |id: &str| {
+        let mut log = DeliveryLog::default();
+        log.add(DeliveryRecord {
+            at: at(7),
+            vendor: Some(Vendor::BitbucketCloud),
+            event: "repo:push".into(),
+            id: Some(id.into()),
+            verdict: DeliveryVerdict::Ignored,
+            detail: "zoë\0".into(),
+        });
+        log
+    };
+    let store = leader.store.clone();
+    assert!(store.deliveries().await.unwrap().is_empty());
+    let batch = [
+        (source_name(0), log("a")),
+        (source_name(1), log("b")),
+        (source_name(9), log("its source is gone")),
+    ];
+    store.save_deliveries(leader.epoch, &batch).await.unwrap();
+    let again = [(source_name(0), log("c"))];
+    store.save_deliveries(leader.epoch, &again).await.unwrap();
+    let saved = store.deliveries().await.unwrap();
+    assert_eq!(
+        saved.keys().cloned().collect::<Vec<_>>(),
+        [source_name(0), source_name(1)]
+    );
+    let mut wanted = log("c");
+    wanted.last[0].detail = "zoë\u{fffd}".into();
+    assert_eq!(saved[&source_name(0)], wanted);
+    assert_eq!(store.deliveries_of(&source_name(0)).await.unwrap(), wanted);
+    let none = store.deliveries_of(&source_name(9)).await.unwrap();
+    assert_eq!(none, DeliveryLog::default());
+
+    // Another leads by now.
+    let stale = Epoch(leader.epoch.0 - 1);
+    let refused = store.save_deliveries(stale, &again).await;
+    assert!(
+        matches!(refused, Err(Error::StaleEpoch { .. })),
+        "{refused:?}"
+    );
+    leader
+        .commit(&[Change::RemoveSource(source_name(0))], &[])
+        .await;
+    let left = store.deliveries().await.unwrap();
+    assert_eq!(left.into_keys().collect::<Vec<_>>(), [source_name(1)]);
+}

@@ -19,6 +19,7 @@ mod forge_limits;
 mod forge_pulls;
 mod hooks;
 mod limits;
+mod metrics;
 #[path = "../support/pg.rs"]
 mod pg;
 mod plans;

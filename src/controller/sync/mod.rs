@@ -54,6 +54,20 @@ impl Handle {
         self.nudge(source, |task| task.hints.add())
     }
 
+    /// How many syncs are due and have not begun, and how late the latest of them is.
+    pub(super) fn overdue_syncs(&self) -> (usize, Duration) {
+        let now = self.now();
+        let tasks = lock(&self.0.syncs);
+        let late = tasks.0.values().filter_map(|task| {
+            let status = lock(&task.status);
+            let due = status.next_attempt_at?;
+            (!status.running && due < now).then(|| now.since(due))
+        });
+        late.fold((0, Duration::ZERO), |(n, most), late| {
+            (n + 1, most.max(late))
+        })
+    }
+
     fn nudge(&self, source: &SourceName, how: impl FnOnce(&Task)) -> Result<(), Error> {
         self.0.image.leading()?;
         if let Some(task) = lock(&self.0.syncs).0.get(source) {

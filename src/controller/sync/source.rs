@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::leadership::chain;
-use super::super::{Error, Handle, lock};
+use super::super::{Error, Handle, SyncEnd, lock};
 use super::Task;
 use super::tree::Tree;
 use crate::git::{self, Fetched, LocalWatch};
@@ -72,6 +72,7 @@ pub(super) async fn run(handle: Handle, task: Arc<Task>, slots: Arc<Semaphore>) 
         follower.watch_local();
         // What was hinted so far is looked at now.
         follower.task.hints.begin();
+        let begun = Instant::now();
         let Some(attempt) = end.run_until_cancelled(follower.attempt(&slots)).await else {
             return;
         };
@@ -87,7 +88,7 @@ pub(super) async fn run(handle: Handle, task: Arc<Task>, slots: Arc<Semaphore>) 
                 pause
             }
         };
-        follower.finish(attempt, pause);
+        follower.finish(attempt, begun.elapsed(), pause);
         tokio::select! {
             _ = end.cancelled() => return,
             _ = follower.wake(pause) => {}
@@ -138,7 +139,17 @@ impl Follower {
         }
     }
 
-    fn finish(&mut self, attempt: Attempt, pause: Duration) {
+    fn finish(&mut self, attempt: Attempt, took: Duration, pause: Duration) {
+        let end = match &attempt {
+            Attempt::Done => SyncEnd::Ok,
+            Attempt::Failed(_) => SyncEnd::Failed,
+            Attempt::NotWritten(_) => SyncEnd::NotWritten,
+        };
+        let counted = (self.name().clone(), end);
+        self.handle.meter(|counts| {
+            *counts.syncs.entry(counted).or_default() += 1;
+            counts.sync_time.add(took);
+        });
         let mut status = lock(&self.task.status);
         status.running = false;
         status.attempts += 1;
