@@ -40,3 +40,4 @@ mod sources;
 mod statuses;
 mod traces;
 mod trust;
+mod verbs;
