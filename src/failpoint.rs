@@ -54,11 +54,16 @@ ops! {
     StoreLeaseRenew = "store-lease-renew",
     StoreLeaseRelease = "store-lease-release",
     StoreLeaseOutrun = "store-lease-outrun",
+    StoreOutboxAdd = "store-outbox-add",
+    StoreOutboxTakeBack = "store-outbox-take-back",
     StoreOutboxClaim = "store-outbox-claim",
     StoreOutboxSent = "store-outbox-sent",
     StoreOutboxFailed = "store-outbox-failed",
     StoreRecordCommits = "store-record-commits",
     StoreSaveDeliveries = "store-save-deliveries",
+    /// What was told of a pull request.
+    StorePullPut = "store-pull-put",
+    StorePullForget = "store-pull-forget",
     /// One batch of history that is forgotten.
     StoreCollect = "store-collect",
     StoreTokenCreate = "store-token-create",
@@ -74,11 +79,19 @@ ops! {
     /// Objects of a fetch come into the mirror.
     GitDownload = "git-download",
     GitMoveHead = "git-move-head",
+    /// Objects of a pull request come into the mirror.
+    GitDownloadPull = "git-download-pull",
+    /// A pull request's commit, or its trial merge, gets a name in the mirror.
+    GitKeepPull = "git-keep-pull",
+    GitMergePull = "git-merge-pull",
+    GitForgetPull = "git-forget-pull",
     GitRepack = "git-repack",
     GitDropPack = "git-drop-pack",
     GitRemoveMirror = "git-remove-mirror",
     /// A commit status leaves for its forge.
     ForgePost = "forge-post",
+    /// A pull request's comment is written, or changed.
+    ForgeComment = "forge-comment",
     /// A file of the data folder moves into its place.
     ConfigWrite = "config-write",
     /// A copy of the ledger in force becomes its predecessor.

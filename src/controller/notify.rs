@@ -77,7 +77,17 @@ pub(super) async fn run(handle: Handle, term: CancellationToken) {
     term.run_until_cancelled(send_all(&handle)).await;
 }
 
+/// A message whose sender died is sent at once, not when its claim runs out.
+async fn take_back(handle: &Handle) -> Result<(), Error> {
+    let epoch = handle.0.image.leading()?.epoch;
+    let taken = handle.0.store.outbox_take_back(epoch).await;
+    taken.map(drop).map_err(|e| Error::Unavailable(Box::new(e)))
+}
+
 async fn send_all(handle: &Handle) {
+    if let Err(error) = take_back(handle).await {
+        tracing::debug!(error = %chain(&error), "what an earlier leader had begun to send waits for its time");
+    }
     let mut calls = FuturesUnordered::new();
     let mut busy: Vec<SourceName> = Vec::new();
     loop {
@@ -162,6 +172,10 @@ async fn attempt(handle: &Handle, message: &Outgoing) -> Result<(), Failure> {
         return Err(Failure::new(FailureKind::Settings, Again::Never, reason));
     };
     let (client, now) = (handle.forge(), clock::now());
+    let point = match &message.message {
+        Message::Status { .. } => Op::ForgePost,
+        Message::Comment { .. } => Op::ForgeComment,
+    };
     let call = async {
         match &message.message {
             Message::Status {
@@ -179,7 +193,7 @@ async fn attempt(handle: &Handle, message: &Outgoing) -> Result<(), Failure> {
             }
         }
     };
-    failpoint::around_async(Op::ForgePost, call).await
+    failpoint::around_async(point, call).await
 }
 
 async fn report(

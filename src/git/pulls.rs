@@ -24,6 +24,7 @@ use super::fetch::callbacks;
 use super::location::Location;
 use super::tree::Reader;
 use super::{Entry, Error, Read, TreeEntryChange, limits, transport};
+use crate::failpoint::{self, Op};
 use crate::model::{CommitId, SourceSpec};
 
 /// Which pull request, and by which names the remote has it.
@@ -76,7 +77,9 @@ pub(super) fn fetch(
     let local = |e: git2::Error| Error::local("cannot keep a pull request", e.message());
     let keep = |what: &str, oid: Oid| {
         let name = name(wanted.number, what);
-        repository.reference(&name, oid, true, "pull request")
+        failpoint::around(Op::GitKeepPull, || {
+            repository.reference(&name, oid, true, "pull request")
+        })
     };
     let hostile = |why: &str| Error::Hostile {
         commit: CommitId(head.to_string()),
@@ -129,7 +132,7 @@ pub(super) fn forget(folder: &Path, keep: &dyn Fn(u64) -> bool) -> Result<(), Er
             number.parse().ok()
         });
         if !number.is_some_and(keep) {
-            reference.delete().map_err(failed)?;
+            failpoint::around(Op::GitForgetPull, || reference.delete()).map_err(failed)?;
         }
     }
     Ok(())
@@ -176,10 +179,11 @@ fn download(
             .remote_callbacks(callbacks())
             .download_tags(AutotagOption::None)
             .update_fetchhead(false);
-        let remote = connection.remote();
-        remote
-            .download(&names, Some(&mut options))
-            .map_err(failed)?;
+        failpoint::around(Op::GitDownloadPull, || {
+            let remote = connection.remote();
+            remote.download(&names, Some(&mut options))
+        })
+        .map_err(failed)?;
     }
     Ok(Some((head, merge)))
 }
@@ -274,7 +278,7 @@ impl Trial<'_> {
         if !any {
             return Ok(Merged::Tree(CommitId(self.base.to_string())));
         }
-        self.commit(update)
+        failpoint::around(Op::GitMergePull, || self.commit(update))
     }
 
     fn commit(&self, mut update: TreeUpdateBuilder) -> Result<Merged, Error> {

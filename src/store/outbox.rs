@@ -199,7 +199,7 @@ impl Store {
         let busy: Vec<&str> = busy.iter().map(SourceName::as_str).collect();
         self.write_fenced("claim outbox", epoch, async |conn| {
             let rows: Vec<Row> = sqlx::query_as(
-                "UPDATE outbox SET attempts = attempts + 1,
+                "UPDATE outbox SET attempts = attempts + 1, last_error = NULL,
                      next_attempt_at = clock_timestamp() + make_interval(secs => $2)
                  WHERE id IN (
                      SELECT DISTINCT ON (source) id FROM outbox
@@ -236,6 +236,22 @@ impl Store {
             .await?;
         let age = Duration::try_from_secs_f64(age.max(0.0)).unwrap_or_default();
         Ok((u64::try_from(waiting).unwrap_or(0), age))
+    }
+
+    /// What an earlier leader took out and never reported on is due now, not only when its
+    /// claim runs out. What failed has an error, and keeps its pause.
+    pub async fn outbox_take_back(&self, epoch: Epoch) -> Result<u64, Error> {
+        self.write_fenced("take back outbox", epoch, async |conn| {
+            sqlx::query(
+                "UPDATE outbox SET next_attempt_at = clock_timestamp()
+                 WHERE state = 'queued' AND attempts > 0 AND last_error IS NULL
+                     AND next_attempt_at > clock_timestamp()",
+            )
+            .execute(conn)
+            .await
+            .map(|done| done.rows_affected())
+        })
+        .await
     }
 
     /// Until the next message is due; `None`: none waits.

@@ -85,11 +85,15 @@ impl Store {
 /// Of a fenced write. `tests/architecture.rs` holds the labels in use to those named here.
 fn crash_point(operation: &str) -> Op {
     match operation {
+        "add outbox" => Op::StoreOutboxAdd,
+        "take back outbox" => Op::StoreOutboxTakeBack,
         "claim outbox" => Op::StoreOutboxClaim,
         "outbox sent" => Op::StoreOutboxSent,
         "outbox failed" => Op::StoreOutboxFailed,
         "record commits" => Op::StoreRecordCommits,
         "save deliveries" => Op::StoreSaveDeliveries,
+        "put pull" => Op::StorePullPut,
+        "forget pull" => Op::StorePullForget,
         history if history.starts_with("collect: ") => Op::StoreCollect,
         // Commits, and what is new beside them.
         _ => Op::StoreCommit,

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use super::life::{Kind, Layout, World};
+use super::life::{Kind, Layout, PULL, World};
 
 /// Topic → what holds of it.
 pub type End = BTreeMap<&'static str, Value>;
@@ -80,10 +80,20 @@ pub async fn read(world: &World) -> Result<End, String> {
         "source",
         json!([source["state"], source["lastApplied"], source["problems"]]),
     );
-    let last = |commit: &String| world.forge.taken(commit).pop().map(|(state, _)| state);
+    let last = |commit: &String| world.forge.verdict(commit);
     end.insert(
         "told",
         world.commits.iter().map(|c| json!([c, last(c)])).collect(),
+    );
+    let proposal = world.proposal.as_deref().unwrap_or_default();
+    let comment = world.forge.comment(PULL).unwrap_or_default();
+    end.insert(
+        "pull request",
+        json!([
+            world.forge.state(proposal),
+            comment.lines().last(),
+            pulls_kept(world)
+        ]),
     );
     match &world.watch {
         Some(watch) => {
@@ -165,6 +175,24 @@ fn folders(world: &World) -> Value {
         }
     }
     json!([live, strange])
+}
+
+/// Names of pull requests' commits that are left in mirrors.
+fn pulls_kept(world: &World) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mirrors = std::fs::read_dir(world.dir.path().join("data/mirrors")).unwrap();
+    for mirror in mirrors.flatten() {
+        let Ok(mirror) = git2::Repository::open_bare(mirror.path()) else {
+            continue;
+        };
+        let names = mirror.references_glob("refs/evenkeel/*").unwrap();
+        kept.extend(
+            names
+                .flatten()
+                .filter_map(|r| Some(r.name().ok()?.to_owned())),
+        );
+    }
+    kept
 }
 
 /// As if the database had been restored from another time.

@@ -1,5 +1,5 @@
 //! The script that every run goes through, whatever dies in it: first deploy, new limits in
-//! place, a rolling update, a version that fails and is rolled back, an app that leaves Git,
+//! place, a rolling update, a pull request that comes and goes, a version that fails and is rolled back, an app that leaves Git,
 //! a clean stop, a database older than the nodes, and rest.
 //!
 //! It only asks and waits: nothing in it knows of a crash.
@@ -14,12 +14,14 @@ use serde_json::Value;
 use super::end::{self, End};
 use super::subject::{Call, Role, tail};
 use super::watch::Watch;
-use crate::forge::{Forge, Reply};
 use crate::git_http::TestRepo;
+use crate::pull_forge::PullForge;
 use crate::{engine, pg};
 
 /// For what the script waits for. The machine may be busy with other runs.
 const LONG: Duration = Duration::from_secs(90);
+/// Number of the pull request.
+pub const PULL: u64 = 7;
 const HOOK_SECRET: &str = "s3cret-of-the-hook";
 /// Nothing may happen for so long once all is done.
 const REST: Duration = Duration::from_millis(600);
@@ -72,12 +74,14 @@ pub struct World {
     port: u16,
     database: Option<String>,
     repo: Mutex<TestRepo>,
-    pub forge: Forge,
+    pub forge: PullForge,
     pub watch: Option<Watch>,
     http: reqwest::Client,
     roles: Vec<Role>,
     deaths: u32,
     pub commits: Vec<String>,
+    /// Head of the pull request.
+    pub proposal: Option<String>,
 }
 
 /// `image` is one that the Engine has to pull.
@@ -120,11 +124,12 @@ impl World {
         World {
             repo: Mutex::new(TestRepo::create(dir.path().join("repo.git"))),
             // The first message is refused once, so that a refusal is lived through.
-            forge: Forge::start(&[Reply::new(500)]).await,
+            forge: PullForge::refusing(1).await,
             http: reqwest::Client::new(),
             roles: Vec::new(),
             deaths: 0,
             commits: Vec::new(),
+            proposal: None,
             image: image.to_owned(),
             plan,
             dir,
@@ -158,6 +163,7 @@ impl World {
         ]);
         self.healthy("web", 1).await?;
         self.healthy("side", 1).await?;
+        self.propose().await?;
 
         self.commit(&[("web.yaml", Some(self.app("web", "three", "fails")))]);
         self.rolled_back("web", 2).await?;
@@ -270,6 +276,45 @@ impl World {
         self.commits.push(id);
     }
 
+    /// A pull request that is planned, told of, and closed again. It forked before the last
+    /// commit, so that it has to be merged on trial.
+    async fn propose(&mut self) -> Result<(), String> {
+        let text = self.app("third", "one", "");
+        let files = [("third.yaml", Some(text.as_str()))];
+        let (repo, parent) = (self.repo.get_mut().unwrap(), &self.commits[0]);
+        let head = repo.propose(PULL, parent, &files);
+        self.forge.open(PULL, &head, false);
+        self.proposal = Some(head.clone());
+        self.forge_has("a plan", |forge| {
+            let comment = forge.comment(PULL).unwrap_or_default();
+            forge.state(&head) == "success" && comment.contains("shop/third")
+        })
+        .await?;
+        self.forge.close(PULL, false);
+        self.forge_has("a last word", |forge| {
+            let comment = forge.comment(PULL).unwrap_or_default();
+            comment.contains("is closed")
+        })
+        .await
+    }
+
+    async fn forge_has(
+        &self,
+        what: &str,
+        holds: impl Fn(&PullForge) -> bool,
+    ) -> Result<(), String> {
+        let end = Instant::now() + LONG;
+        while !holds(&self.forge) {
+            self.alive()?;
+            if Instant::now() > end {
+                let source = self.get("sources/repo").await;
+                return Err(format!("the forge never has {what}: {source:?}"));
+            }
+            pause().await;
+        }
+        Ok(())
+    }
+
     fn app(&self, name: &str, version: &str, knob: &str) -> String {
         let memory = if knob == "limits" { "96Mi" } else { "64Mi" };
         let fails = knob == "fails";
@@ -311,7 +356,7 @@ impl World {
             // What has no probe counts as ready until its exit is seen, however late that is.
             healthy = match self.plan.kind {
                 Kind::Containers => "200ms",
-                Kind::Processes => "1s",
+                Kind::Processes => "3s",
             },
         )
     }
@@ -477,15 +522,15 @@ impl World {
         let end = Instant::now() + LONG;
         loop {
             let open = self.commits.iter().find(|commit| {
-                let last = self.forge.taken(commit).pop();
-                !last.is_some_and(|(state, _)| state == "success" || state == "failure")
+                let last = self.forge.verdict(commit).unwrap_or_default();
+                last != "success" && last != "failure"
             });
             let Some(open) = open else { return Ok(()) };
             self.alive()?;
             if Instant::now() > end {
                 return Err(format!(
                     "the forge was never told of {open}: {:?}",
-                    self.forge.taken(open)
+                    self.forge.verdict(open)
                 ));
             }
             pause().await;

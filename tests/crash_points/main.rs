@@ -17,12 +17,12 @@
 
 #[path = "../support/engine.rs"]
 mod engine;
-#[path = "../support/forge.rs"]
-mod forge;
 #[path = "../support/git_http.rs"]
 mod git_http;
 #[path = "../support/pg.rs"]
 mod pg;
+#[path = "../support/pull_forge.rs"]
+mod pull_forge;
 #[path = "../support/registry.rs"]
 mod registry;
 

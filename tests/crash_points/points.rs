@@ -97,7 +97,13 @@ async fn a_crash_at_any_point_changes_nothing() {
         let bench = Arc::clone(&bench);
         tasks.spawn(async move {
             let armed = format!("{point}:{hit}");
-            let outcome = bench.run(script, Some(armed)).await;
+            let mut outcome = bench.run(script, Some(armed.clone())).await;
+            // On a busy machine another course of things may pass a point by.
+            for _ in 0..2 {
+                if outcome.as_ref().is_ok_and(|o| o.deaths == 0) {
+                    outcome = bench.run(script, Some(armed.clone())).await;
+                }
+            }
             (script, point, hit, outcome)
         });
     }

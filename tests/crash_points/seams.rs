@@ -17,7 +17,7 @@ const CALLS: [(&str, &str, &[&str]); 11] = [
     ),
     (
         "git",
-        r"\binit_bare\(|\.reference\(|\.download\(|writer\.commit\(\)\)|\bdrop_pack\(&|remove_dir_all\(&path",
+        r"\binit_bare\(|\.reference\(|\breference\.delete\(|self\.commit\(update|\.download\(|writer\.commit\(\)\)|\bdrop_pack\(&|remove_dir_all\(&path",
         &[],
     ),
     ("git/transport", r"\bcopy\(attempt", &[]),

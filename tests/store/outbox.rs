@@ -249,6 +249,39 @@ async fn only_the_leader_sends() {
 }
 
 #[tokio::test]
+async fn what_a_dead_leader_took_out_is_due_at_once_and_what_failed_keeps_its_pause() {
+    let mut leader = leader().await;
+    let both = [
+        entry(1, StatusState::Success, "lost"),
+        OutboxEntry {
+            source: "other".parse().unwrap(),
+            ..entry(2, StatusState::Success, "refused")
+        },
+    ];
+    leader.say(&both).await;
+    let (store, hour) = (&leader.store, Duration::from_secs(3600));
+    let claim = async |epoch| {
+        let claimed = store.claim_outbox(epoch, &[], 16, hour).await.unwrap();
+        claimed.iter().map(|m| (words(m), m.id)).collect::<Vec<_>>()
+    };
+    let claimed = claim(leader.epoch).await;
+    let refused = claimed.iter().find(|(text, _)| text == "refused").unwrap();
+    let failed = store.outbox_failed(leader.epoch, refused.1, "no", Some(hour));
+    failed.await.unwrap();
+    let next = store.acquire_lease("me", "here", TTL).await;
+    let next = next.unwrap().unwrap().epoch;
+    assert_eq!(claim(next).await, []);
+    assert_eq!(store.outbox_take_back(next).await.unwrap(), 1);
+    assert_eq!(claim(next).await.len(), 1);
+    assert!(store.outbox_take_back(leader.epoch).await.is_err());
+    // One that failed before and was taken out again is lost just the same.
+    let failed = store.outbox_failed(next, refused.1, "no", Some(Duration::ZERO));
+    failed.await.unwrap();
+    assert_eq!(claim(next).await.len(), 1);
+    assert_eq!(store.outbox_take_back(next).await.unwrap(), 2);
+}
+
+#[tokio::test]
 async fn old_messages_are_forgotten() {
     let mut leader = leader().await;
     leader

@@ -137,6 +137,18 @@ impl TestRepo {
         id.to_string()
     }
 
+    /// A commit on top of `parent` that a forge keeps as a pull request's head.
+    pub fn propose(&self, number: u64, parent: &str, files: &[(&str, Option<&str>)]) -> String {
+        let name = format!("proposal-{number}");
+        self.reset(&name, parent);
+        let commit = self.commit_to(&name, "proposal", files);
+        self.delete_branch(&name);
+        let id = git2::Oid::from_str(&commit).unwrap();
+        let reference = format!("refs/pull/{number}/head");
+        self.repo.reference(&reference, id, true, "pull").unwrap();
+        commit
+    }
+
     pub fn head(&self, branch: &str) -> Option<git2::Oid> {
         self.repo
             .refname_to_id(&format!("refs/heads/{branch}"))

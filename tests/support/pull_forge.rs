@@ -32,6 +32,8 @@ struct Kept {
     statuses: Vec<Status>,
     asked: usize,
     down: bool,
+    /// So many writes more are answered 500.
+    refused: usize,
 }
 
 #[derive(Clone)]
@@ -42,7 +44,15 @@ pub struct PullForge {
 
 impl PullForge {
     pub async fn start() -> PullForge {
-        let kept = Arc::new(Mutex::new(Kept::default()));
+        PullForge::refusing(0).await
+    }
+
+    /// Refuses the first writes.
+    pub async fn refusing(refused: usize) -> PullForge {
+        let kept = Arc::new(Mutex::new(Kept {
+            refused,
+            ..Kept::default()
+        }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer).with_state(Arc::clone(&kept));
@@ -102,6 +112,13 @@ impl PullForge {
         kept.statuses.iter().filter(of).cloned().collect()
     }
 
+    /// State of what was last said of this commit itself; `None`: nothing yet.
+    pub fn verdict(&self, commit: &str) -> Option<String> {
+        let kept = self.kept.lock().unwrap();
+        let of = |s: &&Status| s.commit == commit && !s.context.ends_with("/plan");
+        kept.statuses.iter().rfind(of).map(|s| s.state.clone())
+    }
+
     /// State of the last plan on this commit; empty: none.
     pub fn state(&self, commit: &str) -> String {
         self.plans(commit)
@@ -123,6 +140,10 @@ async fn answer(
     let mut kept = kept.lock().unwrap();
     if kept.down {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    if kept.refused > 0 && method != Method::GET {
+        kept.refused -= 1;
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let path = uri.path().trim_start_matches("/api/v1/").to_owned();

@@ -51,6 +51,9 @@ pub(super) struct Worker {
     tree: Tree,
     /// What was told of the open ones; `None`: not read from the database yet.
     known: Option<BTreeMap<u64, PullRecord>>,
+    /// The mirror holds no commits of pull requests that are over. Not known at the start:
+    /// whoever led before may have died in between.
+    swept: bool,
 }
 
 /// Why a round ended early.
@@ -80,6 +83,7 @@ impl Worker {
             signals,
             tree,
             known: None,
+            swept: false,
         }
     }
 
@@ -282,7 +286,7 @@ impl Worker {
             .filter(|record| !open.contains(&record.number))
             .cloned()
             .collect();
-        if gone.is_empty() {
+        if gone.is_empty() && self.swept {
             return Ok(());
         }
         for record in gone {
@@ -317,7 +321,9 @@ impl Worker {
             }
         }
         let mirrors = &self.handle.0.mirrors;
-        if let Err(error) = mirrors.forget_pulls(&self.spec, open.clone()).await {
+        let forgotten = mirrors.forget_pulls(&self.spec, open.clone()).await;
+        self.swept = forgotten.is_ok();
+        if let Err(error) = forgotten {
             tracing::warn!(source = %self.spec.name, error = %chain(&error), "commits of closed pull requests stay in the mirror for now");
         }
         Ok(())

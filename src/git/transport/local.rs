@@ -52,7 +52,8 @@ pub(in crate::git) fn fetch_named(
         Err(e) => return Err(broken(e)),
     };
     if mirror.find_commit(head).is_err() {
-        copy(attempt, &remote, mirror, head).map_err(broken)?;
+        let copied = || copy(attempt, &remote, mirror, head);
+        failpoint::around(Op::GitDownloadPull, copied).map_err(broken)?;
     }
     Ok(Some(head))
 }
