@@ -10,6 +10,7 @@ mod observing;
 mod placing;
 mod placing_exhaustive;
 mod placing_indexed;
+mod promises;
 mod properties;
 mod rolling;
 mod statuses;

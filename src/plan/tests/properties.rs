@@ -8,7 +8,7 @@ use crate::model::quantity::CountOrPercent;
 use crate::model::*;
 
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
     Commit { app: u8, version: u8, replicas: u8 },
     Remove { app: u8 },
     Behave { version: u8, bad: u8 },
@@ -17,7 +17,7 @@ enum Step {
     Rounds(u8),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0..3u8, 0..6u8, 0..5u8).prop_map(|(app, version, replicas)| Step::Commit { app, version, replicas }),
         1 => (0..3u8).prop_map(|app| Step::Remove { app }),
@@ -44,6 +44,14 @@ fn shaped(app: u8, version: u8, replicas: u8, shape: u8) -> AppSpec {
 
 fn run(steps: &[Step], shape: u8) -> World {
     let mut world = World::new(&["a", "b", "c", "d"]);
+    go(&mut world, steps, |app, version, replicas| {
+        shaped(app, version, replicas, shape)
+    });
+    world
+}
+
+/// Lets `steps` happen; `shaped` makes the spec of an app's version and number of replicas.
+pub fn go(world: &mut World, steps: &[Step], shaped: impl Fn(u8, u8, u8) -> AppSpec) {
     for step in steps {
         match step {
             Step::Commit {
@@ -53,7 +61,7 @@ fn run(steps: &[Step], shape: u8) -> World {
             } => {
                 let id = format!("{app}{version}{replicas}{}", world.snapshot.generation.0);
                 let name = format!("app{app}");
-                world.declare(&name, &id, shaped(*app, *version, *replicas, shape));
+                world.declare(&name, &id, shaped(*app, *version, *replicas));
             }
             Step::Remove { app } => {
                 let name = key(&format!("app{app}"));
@@ -111,11 +119,10 @@ fn run(steps: &[Step], shape: u8) -> World {
             Step::Rounds(n) => world.rounds(usize::from(*n) * 5),
         }
     }
-    world
 }
 
 /// 64 cases keep the edit-test loop short; `PROPTEST_CASES` asks for more.
-fn config() -> ProptestConfig {
+pub fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     ProptestConfig {

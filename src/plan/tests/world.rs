@@ -148,6 +148,16 @@ pub struct World {
     pub log: Vec<Event>,
     pub outbox: Vec<OutboxEntry>,
     pub last: Plan,
+    /// Every planning run that changed something, for whoever asked by `Some`.
+    pub trail: Option<Vec<Moment>>,
+}
+
+/// A planning run from outside: the cluster before and after it.
+pub struct Moment {
+    pub now: Timestamp,
+    pub before: Snapshot,
+    pub changes: Vec<Change>,
+    pub after: Snapshot,
 }
 
 impl World {
@@ -164,6 +174,7 @@ impl World {
             log: Vec::new(),
             outbox: Vec::new(),
             last: Plan::default(),
+            trail: None,
         };
         for node in nodes {
             world.add_node(node, 4000, 4096, &[]);
@@ -242,7 +253,16 @@ impl World {
         let violations = check(&self.snapshot, &plan);
         assert!(violations.is_empty(), "{violations:?}\n{plan:#?}");
         let changes = plan.changes.clone();
+        let before = self.trail.is_some().then(|| self.snapshot.clone());
         self.apply(&changes);
+        if let (Some(trail), Some(before), false) = (&mut self.trail, before, changes.is_empty()) {
+            trail.push(Moment {
+                now: self.now,
+                before,
+                changes: changes.clone(),
+                after: self.snapshot.clone(),
+            });
+        }
         self.log.extend(plan.events.iter().cloned());
         self.last = plan.clone();
         self.measure();
