@@ -120,3 +120,38 @@ fn difference(have: &DesiredSet, got: &DesiredSet) -> String {
     }
     "its images differ".to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::agent::testing::{instance, set};
+
+    proptest! {
+        /// Whatever order leaderships and their states arrive in: what is in force only moves
+        /// forward, and one (epoch, generation) has one content.
+        #[test]
+        fn p10_no_older_word_is_obeyed(words in prop::collection::vec((0..4i64, 0..5i64, 0..3u128), 1..60)) {
+            let mut have: Option<DesiredSet> = None;
+            for (epoch, generation, content) in words {
+                let mut word = set(generation, (0..content).map(instance));
+                word.epoch = Epoch(epoch);
+                let before = have.as_ref().map(|s| (s.epoch, s.generation));
+                match admit(&word.node.clone(), have.as_ref(), Known::InForce, &word) {
+                    Ok(Admission::New) => {
+                        prop_assert!(before < Some((word.epoch, word.generation)));
+                        have = Some(word);
+                    }
+                    Ok(Admission::Known) => prop_assert_eq!(have.as_ref(), Some(&word)),
+                    Err(Refused::Older { .. }) => prop_assert!(before > Some((word.epoch, word.generation))),
+                    Err(Refused::Conflict { .. }) => {
+                        prop_assert_eq!(before, Some((word.epoch, word.generation)));
+                        prop_assert_ne!(have.as_ref(), Some(&word));
+                    }
+                    Err(other) => prop_assert!(false, "{other}"),
+                }
+            }
+        }
+    }
+}

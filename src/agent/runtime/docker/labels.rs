@@ -200,4 +200,28 @@ mod tests {
         assert_eq!(instance_of(&config, &on("n0")), id.parse().ok());
         assert_eq!(instance_of(&config, &on("n2")), None);
     }
+
+    proptest::proptest! {
+        /// Whatever marks other programs, other clusters and other nodes leave: only what
+        /// carries exactly this cluster's name, and no other node's, is taken for ours.
+        #[test]
+        fn p08_only_what_we_made_is_ours(
+            cluster in proptest::option::of("(prod|Prod|prod2|pro|)"),
+            node in proptest::option::of("(n1|n2|)"),
+            instance in proptest::option::of("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}|web"),
+            more in proptest::collection::hash_map("[a-z.]{1,20}", ".{0,20}", 0..4),
+        ) {
+            let config = DockerConfig { node: Some("n1".parse().unwrap()), ..DockerConfig::new("prod") };
+            let mut labels: HashMap<String, String> = more;
+            for (key, value) in [(CLUSTER, &cluster), (NODE, &node), (INSTANCE, &instance)] {
+                if let Some(value) = value {
+                    labels.insert(key.to_owned(), value.clone());
+                }
+            }
+            let ours = cluster.as_deref() == Some("prod")
+                && node.as_deref().is_none_or(|n| n == "n1")
+                && instance.as_deref().is_some_and(|i| i != "web");
+            proptest::prop_assert_eq!(instance_of(&config, &labels).is_some(), ours);
+        }
+    }
 }

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::world::World;
 use crate::agent::step::{OpKind, Step};
-use crate::agent::testing::{Tweak as _, id, instance, set};
+use crate::agent::testing::{Tweak as _, id, instance, set, tcp_probe};
+use crate::model::instance::ProbeKind;
 use crate::model::{DesiredInstance, FailureKind, InstancePhase};
 
 #[derive(Clone, Debug)]
@@ -160,5 +161,38 @@ proptest! {
             let wanted = world.desired.instances.get(&found.id);
             prop_assert!(wanted.is_some(), "an orphan is left");
         }
+    }
+
+    /// Nobody gives orders any more, and the agent itself comes and goes: what runs well is
+    /// left alone, however long that lasts, and also when the same orders come again.
+    #[test]
+    fn p11_nodes_serve_on_without_a_controller(hours in prop::collection::vec((1..48i64, any::<bool>()), 1..12), probed in any::<bool>()) {
+        let wanted: Vec<DesiredInstance> = desired(7, 0)
+            .into_iter()
+            .map(|i| if probed { i.with(|run| run.health.liveness = Some(tcp_probe())) } else { i })
+            .collect();
+        let mut world = World::new(set(1, wanted));
+        world.settle();
+        let started: Vec<_> = world.real.values().map(|f| (f.id, f.starts)).collect();
+        world.forget_log();
+        for (hours, restarted) in hours {
+            let until = world.now + hours * 3_600_000;
+            world.pass(until);
+            for (id, _) in &started {
+                world.probe(*id, ProbeKind::Liveness, true);
+            }
+            if restarted {
+                happen(&mut world, &mut 1, &Happening::Restart);
+                world.settle();
+            }
+        }
+        let mut again = world.desired.clone();
+        again.epoch = crate::model::Epoch(2);
+        world.desire(again);
+        world.settle();
+        let touching = world.done.iter().filter(|(_, op)| op.instance().is_some()).count();
+        prop_assert_eq!(touching, 0, "{:?}", world.log());
+        let runs: Vec<_> = world.real.values().map(|f| (f.id, f.starts)).collect();
+        prop_assert_eq!(runs, started);
     }
 }
