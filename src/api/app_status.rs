@@ -131,7 +131,8 @@ pub fn rejected(rejection: &Rejection) -> Rejected {
     }
 }
 
-fn replicas(snapshot: &Snapshot, app: &App) -> Replicas {
+/// How many instances the app is to have, has, and which of them serve.
+pub fn replicas(snapshot: &Snapshot, app: &App) -> Replicas {
     let target = app.target_release();
     let desired = match (target, &app.declared) {
         (Some(_), None) => 0,

@@ -43,9 +43,8 @@ pub fn show(webhook: &Webhook, server: &str, now: Timestamp, paint: Paint) -> St
             }
         }
     }
-    match &webhook.deliveries {
-        Some(log) => out.push_str(&deliveries(log, now, paint)),
-        None => {}
+    if let Some(log) = &webhook.deliveries {
+        out.push_str(&deliveries(log, now, paint));
     }
     out
 }

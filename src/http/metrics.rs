@@ -121,15 +121,17 @@ fn apps(page: &mut Page, snapshot: &Snapshot) {
     let (mut rollouts, mut quarantined) = (0u64, 0u64);
     let (mut states, mut desired, mut ready) = (Vec::new(), Vec::new(), Vec::new());
     for (key, app) in &snapshot.apps {
-        let status = app_status::app_status(snapshot, app);
-        let (sync, health) = (word(status.sync), word(status.health));
+        // Not the whole document: writers wait while this looks.
+        let sync = word(app_status::sync(snapshot, app));
+        let health = word(app_status::health(snapshot, app));
+        let replicas = app_status::replicas(snapshot, app);
         states.push(format!(
             "{},sync=\"{sync}\",health=\"{health}\"",
             of_app(key)
         ));
         *by_state.entry((sync, health)).or_default() += 1;
-        desired.push((of_app(key), status.replicas.desired));
-        ready.push((of_app(key), status.replicas.ready));
+        desired.push((of_app(key), replicas.desired));
+        ready.push((of_app(key), replicas.ready));
         rollouts += u64::from(app.active_rollout().is_some());
         quarantined += u64::from(app.rejection_of_declared().is_some());
         for instance in app.instances.values() {
