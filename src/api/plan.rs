@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CommitId, SourceName};
+use crate::model::{CommitId, Preview, SourceName, Timestamp};
 
 /// Largest body of `/plan` in bytes, and most files in it.
 pub const MAX_BYTES: usize = 16 << 20;
@@ -62,6 +62,25 @@ impl PlanFile {
                 .map_err(|e| format!("{} is not base64: {e}", self.path)),
         }
     }
+}
+
+/// An open pull request as it was last planned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PullView {
+    pub number: u64,
+    pub title: String,
+    pub url: String,
+    pub head: CommitId,
+    /// Head of the followed branch that it was planned onto.
+    pub base: CommitId,
+    /// The plan's verdict (unchanged, changes, held, blocked), or `notPlanned`.
+    pub verdict: String,
+    /// What the status at the forge says.
+    pub summary: String,
+    pub planned_at: Timestamp,
+    /// `null`: none could be made; the summary says why.
+    pub plan: Option<Preview>,
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use axum::Json;
 use axum::extract::State;
 
 use super::auth::Caller;
-use super::extract::Json as Body;
+use super::extract::{Json as Body, SourceParam};
 use super::{AppState, Problem};
-use crate::api::SourceInput;
-use crate::api::plan::{MAX_FILES, PlanFile, PlanInput};
+use crate::api::plan::{MAX_FILES, PlanFile, PlanInput, PullView};
+use crate::api::{Page, SourceInput};
 use crate::controller::Unreadable;
 use crate::model::{CommitId, Preview, SourceSpec};
 
@@ -44,8 +44,45 @@ pub async fn plan(
         });
     }
     let preview = tokio::time::timeout(PATIENCE, ask(&state, &spec, input, is_known));
-    let mut preview = preview.await.map_err(|_| Problem::too_slow())??;
-    // A tree may declare apps of any project.
+    let preview = preview.await.map_err(|_| Problem::too_slow())??;
+    Ok(Json(only_seen(&caller, preview)))
+}
+
+/// The open pull requests of a source, as they were last planned; by number.
+pub async fn pulls(
+    State(state): State<AppState>,
+    caller: Caller,
+    SourceParam(name): SourceParam,
+) -> Result<Json<Page<PullView>>, Problem> {
+    let project = state.handle.read(|s| {
+        let source = s.sources.get(&name)?;
+        Some(source.spec.project.clone())
+    })?;
+    if !project.is_some_and(|project| caller.sees(&project)) {
+        return Err(Problem::not_found(format!("there is no source {name}"))
+            .with_hint("evenkeel source list"));
+    }
+    let pulls = state.store()?.pulls(&name).await?;
+    let views = pulls.into_iter().map(|pull| PullView {
+        number: pull.number,
+        title: pull.title,
+        url: pull.url,
+        head: pull.head,
+        base: pull.base,
+        verdict: pull.verdict,
+        summary: pull.summary,
+        planned_at: pull.planned_at,
+        // One of an earlier version of this program may read otherwise: it is made anew soon.
+        plan: pull
+            .plan
+            .and_then(|plan| serde_json::from_value(plan).ok())
+            .map(|plan| only_seen(&caller, plan)),
+    });
+    Ok(Json(Page::whole(views.collect())))
+}
+
+/// A tree may declare apps of any project.
+fn only_seen(caller: &Caller, mut preview: Preview) -> Preview {
     let all = preview.apps.len();
     preview.apps.retain(|app| caller.sees(&app.app.project));
     if preview.apps.len() < all {
@@ -53,7 +90,7 @@ pub async fn plan(
         let note = format!("{left_out} apps of projects that this token does not see are left out");
         preview.notes.push(note);
     }
-    Ok(Json(preview))
+    preview
 }
 
 async fn ask(

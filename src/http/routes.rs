@@ -107,6 +107,7 @@ pub fn all() -> Vec<Route> {
         delete("/api/v1/sources/{name}", ADMINISTER, sources::remove),
         post("/api/v1/sources/{name}/sync", OPERATE, sources::sync),
         get("/api/v1/sources/{name}/commits", VIEW, sources::commits),
+        get("/api/v1/sources/{name}/pulls", VIEW, plan::pulls),
         post(
             "/api/v1/sources/{name}/approve",
             ADMINISTER,

@@ -35,6 +35,9 @@ mod hooks;
 mod images;
 mod operators;
 mod processes;
+#[path = "../support/pull_forge.rs"]
+mod pull_forge;
+mod pulls;
 mod rollouts;
 mod sources;
 mod statuses;

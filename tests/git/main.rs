@@ -12,6 +12,7 @@ mod git_http;
 mod cost;
 mod http;
 mod local;
+mod pulls;
 mod ssh;
 mod trees;
 

@@ -119,6 +119,16 @@ async fn a_plan_is_made_kept_up_to_date_and_ended() {
     assert!(text.contains(&first[..8]), "{text}");
     assert!(!text.contains("shop/api"), "{text}");
 
+    let list = w.server.get("/api/v1/sources/shop/pulls").await;
+    let listed = &list.check(StatusCode::OK).body["items"][0];
+    assert_eq!(
+        (&listed["number"], &listed["verdict"]),
+        (&json!(1), &json!("changes"))
+    );
+    assert_eq!(listed["plan"]["counts"]["replace"], 1, "{listed:#}");
+    let none = w.server.get("/api/v1/sources/none/pulls").await;
+    none.problem(404, "not-found");
+
     // A new push: planned anew, in the same comment, told on the new head.
     let second = w.open(1, &[("new.yaml", &app("new"))]);
     w.until_state(&second, "success").await;
