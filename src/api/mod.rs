@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod app;
 pub mod app_status;
+pub mod commit;
 pub mod error;
 pub mod list;
 pub mod node;
@@ -19,6 +20,7 @@ pub mod token;
 pub mod verb;
 
 pub use app::{AppStatus, InstanceView, Rejected, Replicas, Revision, RolloutView};
+pub use commit::CommitReport;
 pub use error::ProblemDetails;
 pub use list::Page;
 pub use node::NodeView;

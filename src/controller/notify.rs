@@ -19,13 +19,16 @@ use super::{CallEnd, Error, Handle, lock};
 use crate::clock;
 use crate::failpoint::{self, Op};
 use crate::forge::{self, Again, Failure, FailureKind};
-use crate::model::{ForgeSpec, OutboxEntry, PullComment, SourceName};
+use crate::model::{CommitId, ForgeSpec, OutboxEntry, PullComment, SourceName};
+use crate::plan::statuses;
 use crate::store::{self, Message, Outgoing};
 
 /// A message whose sender was not heard of again is due anew.
 const LOST_AFTER: Duration = Duration::from_secs(120);
 /// For one attempt: it may take several requests, each with a deadline of its own.
 const ATTEMPT: Duration = Duration::from_secs(90);
+/// For writing down that a commit is being applied; it is applied without, then.
+const ANNOUNCE: Duration = Duration::from_secs(2);
 /// First pause after a failure; doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -62,6 +65,40 @@ impl Handle {
         added.map_err(|e| Error::Unavailable(Box::new(e)))?;
         self.0.outbox.notify_one();
         Ok(())
+    }
+
+    /// Says at the source's forge that this commit is being applied; what was announced of
+    /// another one and never came to a verdict is ended. A failure costs nothing but that.
+    pub(super) async fn announce(&self, name: &SourceName, commit: &CommitId) {
+        let kind = self.read(|s| {
+            let source = s.sources.get(name)?;
+            let forge = source.spec.forge.as_ref()?;
+            // Once per head: one that could not be applied has its verdict.
+            let told = [&source.last_applied, &source.last_seen];
+            let fresh = !source.suspended && told.iter().all(|c| c.as_ref() != Some(commit));
+            fresh.then_some(forge.kind)
+        });
+        let (Ok(Some(kind)), Ok(leading)) = (kind, self.0.image.leading()) else {
+            return;
+        };
+        let context = statuses::context(self.cluster(), name);
+        let (announced, overtaken) = (statuses::announced(kind), statuses::overtaken(commit));
+        let store = &self.0.store;
+        let work = store.announce(
+            leading.epoch,
+            name,
+            commit,
+            &context,
+            &announced,
+            &overtaken,
+        );
+        match timeout(ANNOUNCE, work).await {
+            Ok(Ok(())) => self.0.outbox.notify_one(),
+            Ok(Err(error)) => {
+                tracing::debug!(source = %name, error = %chain(&error), "a commit is not announced");
+            }
+            Err(_) => tracing::debug!(source = %name, "a commit is not announced in time"),
+        }
     }
 
     /// For questions to forges; one for all, so that limits are heeded whoever asks.

@@ -148,6 +148,26 @@ impl FromRequestParts<AppState> for SourceParam {
     }
 }
 
+/// `/sources/{name}/commits/{commit}`: a hash, or its beginning.
+pub struct CommitParam(pub SourceName, pub String);
+
+impl FromRequestParts<AppState> for CommitParam {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let (name, commit): (String, String) = path(parts, state).await?;
+        let name = SourceName::new(name)
+            .map_err(|e| Problem::bad_request(format!("there can be no such source: {e}")))?;
+        let commit = commit.to_ascii_lowercase();
+        let is_hash = commit.chars().all(|c| c.is_ascii_hexdigit());
+        if !is_hash || !(7..=64).contains(&commit.len()) {
+            return Err(Problem::bad_request(
+                "a commit is named by its hash, or at least 7 digits of it",
+            ));
+        }
+        Ok(CommitParam(name, commit))
+    }
+}
+
 /// `/nodes/{name}`.
 pub struct NodeParam(pub NodeName);
 

@@ -15,6 +15,7 @@
 mod agents;
 mod apps;
 mod auth;
+mod commit;
 mod credentials;
 mod events;
 mod extract;

@@ -59,6 +59,21 @@ pub async fn show(State(state): State<AppState>, caller: Caller) -> Result<Respo
         events: events.as_deref(),
     })
     .unwrap_or_default();
+    Ok(safe(html))
+}
+
+/// A page of its own with this title.
+pub(super) fn answer(title: &str, body: &str) -> Response {
+    safe(format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <title>Evenkeel: {}</title><style>{STYLE}</style></head><body>{body}</body></html>",
+        Escaped(title)
+    ))
+}
+
+/// No page runs or loads anything, whatever stands in it.
+fn safe(html: String) -> Response {
     let mut response = Html(html).into_response();
     let headers = response.headers_mut();
     headers.insert(
@@ -68,7 +83,7 @@ pub async fn show(State(state): State<AppState>, caller: Caller) -> Result<Respo
         ),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
 }
 
 struct Content<'a> {
@@ -82,7 +97,7 @@ struct Content<'a> {
 }
 
 /// Text as HTML shows it.
-struct Escaped<'a>(&'a str);
+pub(super) struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use super::auth::{
 };
 use super::route::{Route, delete, get, post, put};
 use super::{
-    MAX_REPORT_BYTES, agents, apps, events, health, hooks, logs, metrics, nodes, page, plan,
+    MAX_REPORT_BYTES, agents, apps, commit, events, health, hooks, logs, metrics, nodes, page, plan,
 };
 use super::{rollouts, sources, tokens, verbs};
 
@@ -108,6 +108,11 @@ pub fn all() -> Vec<Route> {
         post("/api/v1/sources/{name}/sync", OPERATE, sources::sync),
         get("/api/v1/sources/{name}/commits", VIEW, sources::commits),
         get("/api/v1/sources/{name}/pulls", VIEW, plan::pulls),
+        get(
+            "/api/v1/sources/{name}/commits/{commit}",
+            VIEW,
+            commit::show,
+        ),
         post(
             "/api/v1/sources/{name}/approve",
             ADMINISTER,
@@ -137,6 +142,11 @@ pub fn all() -> Vec<Route> {
         post("/api/v1/hooks/{source}", Access::Anyone, hooks::receive).taken_in(),
         get("/", Access::Page, page::show),
         get("/metrics", VIEW_CLUSTER, metrics::show),
+        get(
+            "/sources/{name}/commits/{commit}",
+            Access::Page,
+            commit::page,
+        ),
         get("/healthz", Access::Anyone, health::live),
         get("/readyz", Access::Anyone, health::ready),
     ]

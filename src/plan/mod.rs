@@ -12,6 +12,7 @@
 pub mod agenda;
 pub mod bucket;
 pub mod check;
+pub mod commit;
 pub mod constraint;
 pub mod diff;
 pub mod dispatch;

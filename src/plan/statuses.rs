@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    App, AppKey, Change, CommitId, CommitStatus, ForgeSpec, OutboxEntry, Rollout, RolloutPhase,
-    Snapshot, Source, SourceName, StatusState, SyncOutcome, SyncState,
+    App, AppKey, Change, CommitId, CommitStatus, ForgeKind, ForgeSpec, OutboxEntry, Rollout,
+    RolloutPhase, Snapshot, Source, SourceName, StatusState, SyncOutcome, SyncState,
 };
 
 /// Apps that a text names before it only counts.
@@ -32,6 +32,15 @@ pub fn status(snapshot: &Snapshot, source: &SourceName) -> Option<CommitStatus> 
     let view = View::of(snapshot);
     let commit = view.source(source)?.last_applied.clone()?;
     view.status(source, &commit)
+}
+
+/// The status that this commit of the source deserves now; `None`: later ones took its place.
+pub(super) fn of(
+    snapshot: &Snapshot,
+    source: &SourceName,
+    commit: &CommitId,
+) -> Option<CommitStatus> {
+    View::of(snapshot).status(source, commit)
 }
 
 /// What is to be sent once `changes` are applied to `before`. Costs nothing where no source
@@ -91,12 +100,32 @@ fn replaced(source: &Source) -> CommitStatus {
     }
 }
 
+/// Of a commit that was fetched, and is read and compared with what is there.
+pub fn announced(kind: ForgeKind) -> CommitStatus {
+    CommitStatus {
+        state: StatusState::Pending,
+        description: kind.description("applying: its files are read and compared"),
+        target_url: None,
+    }
+}
+
+/// Ends what was announced of a commit when another came before there was a verdict.
+pub fn overtaken(by: &CommitId) -> CommitStatus {
+    CommitStatus {
+        state: StatusState::Superseded,
+        description: format!("superseded by commit {} before it was applied", by.short()),
+        target_url: None,
+    }
+}
+
 /// The commits that speak for the source itself: the one applied, and one that could not be.
 fn heads(source: &Source) -> impl Iterator<Item = &CommitId> {
-    let lost = source
-        .last_seen
-        .as_ref()
-        .filter(|_| matches!(source.outcome, SyncOutcome::Lost { .. }));
+    let lost = source.last_seen.as_ref().filter(|_| {
+        matches!(
+            source.outcome,
+            SyncOutcome::Lost { .. } | SyncOutcome::Refused { .. }
+        )
+    });
     source.last_applied.iter().chain(lost)
 }
 
@@ -206,7 +235,7 @@ impl<'a> View<'a> {
             })
         };
         let applied = source.last_applied.as_ref() == Some(commit);
-        if let SyncOutcome::Lost { message } = &source.outcome
+        if let SyncOutcome::Lost { message } | SyncOutcome::Refused { message } = &source.outcome
             && source.last_seen.as_ref() == Some(commit)
             && !applied
         {
@@ -327,7 +356,7 @@ fn affected(before: &View<'_>, after: &View<'_>) -> BTreeMap<SourceName, BTreeSe
 
 /// What an app has to say, and of which commit.
 #[derive(Debug, PartialEq)]
-enum Standing<'a> {
+pub(super) enum Standing<'a> {
     Of(&'a CommitId, Progress),
     /// Removed from Git, not yet down.
     Leaving,
@@ -344,14 +373,14 @@ impl<'a> Standing<'a> {
 }
 
 #[derive(Debug, PartialEq)]
-enum Progress {
+pub(super) enum Progress {
     Moving,
     Healthy,
     /// Why, in short.
     Failed(String),
 }
 
-fn standing(app: &App) -> Standing<'_> {
+pub(super) fn standing(app: &App) -> Standing<'_> {
     let Some(declared) = &app.declared else {
         return Standing::Leaving;
     };

@@ -83,6 +83,28 @@ impl Store {
         .await
     }
 
+    /// Those whose hash begins so, at most two: more than one is ambiguous.
+    pub async fn commit_by_prefix(
+        &self,
+        source: &SourceName,
+        prefix: &str,
+    ) -> Result<Vec<CommitRecord>, Error> {
+        self.read("commit by prefix", async |conn| {
+            let rows: Vec<Row> = sqlx::query_as(
+                "SELECT source, commit, author, subject, committed_at, seen_at, valid,
+                     problem_count, problems
+                 FROM commits WHERE source = $1 AND starts_with(commit, $2)
+                 ORDER BY number DESC LIMIT 2",
+            )
+            .bind(source.as_str())
+            .bind(prefix)
+            .fetch_all(conn)
+            .await?;
+            rows.into_iter().map(CommitRecord::try_from).collect()
+        })
+        .await
+    }
+
     /// Adds them, oldest first, or updates what is known of them. At most 100 problems of
     /// each are kept. `Constraint`: its source is not there (any more).
     pub async fn record_commits(

@@ -48,7 +48,7 @@ pub use commits::CommitRecord;
 pub use error::Error;
 pub use events::{EventQuery, Seen};
 pub use lease::Lease;
-pub use outbox::{Message, Outgoing};
+pub use outbox::{Delivery, Message, Outgoing, Told};
 pub use pulls::PullRecord;
 pub use read::MAX_PAGE;
 pub use retention::{Collected, Retention};

@@ -8,12 +8,15 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use super::encode::{amount, from_amount, json, name, text};
+use super::encode::{amount, from_amount, from_word, json, name, text};
+use super::read::page;
 use super::{Epoch, Error, Store};
-use crate::model::{CommitId, CommitStatus, OutboxEntry, PullComment, SourceName};
+use crate::model::{CommitId, CommitStatus, OutboxEntry, PullComment, SourceName, Timestamp};
 
 /// A message that is to be sent now.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,7 +170,124 @@ fn body<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> sqlx::Resul
     serde_json::from_value(value).map_err(|e| sqlx::Error::Decode(Box::new(e)))
 }
 
+/// A status that was said of a commit, and how that went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    pub context: String,
+    pub status: CommitStatus,
+    pub delivery: Delivery,
+    pub attempts: u32,
+    pub last_error: Option<String>,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Delivery {
+    Queued,
+    Sent,
+    Failed,
+    Superseded,
+}
+
+#[derive(sqlx::FromRow)]
+struct ToldRow {
+    context: String,
+    body: Json<CommitStatus>,
+    state: String,
+    attempts: i64,
+    last_error: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<ToldRow> for Told {
+    type Error = sqlx::Error;
+    fn try_from(row: ToldRow) -> Result<Told, sqlx::Error> {
+        Ok(Told {
+            context: row.context,
+            status: row.body.0,
+            delivery: from_word("outbox.state", row.state)?,
+            attempts: from_amount("outbox.attempts", row.attempts)?,
+            last_error: row.last_error,
+            at: row.created_at.into(),
+        })
+    }
+}
+
 impl Store {
+    /// What was said of a commit, newest first.
+    pub async fn told(
+        &self,
+        source: &SourceName,
+        commit: &CommitId,
+        limit: u32,
+    ) -> Result<Vec<Told>, Error> {
+        self.read("told", async |conn| {
+            let rows: Vec<ToldRow> = sqlx::query_as(
+                "SELECT context, body, state, attempts, last_error, created_at FROM outbox
+                 WHERE source = $1 AND commit = $2 AND kind = 'status' ORDER BY id DESC LIMIT $3",
+            )
+            .bind(source.as_str())
+            .bind(commit.0.as_str())
+            .bind(page(limit))
+            .fetch_all(conn)
+            .await?;
+            rows.into_iter().map(Told::try_from).collect()
+        })
+        .await
+    }
+
+    /// Says `announced` of a commit before it is applied. What was announced of others of the
+    /// same context and came to no verdict ends with `overtaken`.
+    pub async fn announce(
+        &self,
+        epoch: Epoch,
+        source: &SourceName,
+        commit: &CommitId,
+        context: &str,
+        announced: &CommitStatus,
+        overtaken: &CommitStatus,
+    ) -> Result<(), Error> {
+        let entry = OutboxEntry {
+            source: source.clone(),
+            commit: commit.clone(),
+            context: context.to_owned(),
+            status: announced.clone(),
+            follow_up: false,
+        };
+        self.write_fenced("announce", epoch, async |conn| {
+            sqlx::query(
+                "INSERT INTO outbox (source, commit, context, body)
+                 SELECT source, commit, context, $5::jsonb FROM (
+                     SELECT DISTINCT ON (commit) source, commit, context, body, state FROM outbox
+                     WHERE source = $1 AND commit <> $2 AND context = $3 ORDER BY commit, id DESC
+                 ) AS latest
+                 WHERE body = $4::jsonb AND state <> 'queued'",
+            )
+            .bind(source.as_str())
+            .bind(commit.0.as_str())
+            .bind(text(context))
+            .bind(json(announced)?)
+            .bind(json(overtaken)?)
+            .execute(&mut *conn)
+            .await?;
+            // What was never sent needs no end.
+            sqlx::query(
+                "UPDATE outbox SET state = 'superseded'
+                 WHERE source = $1 AND commit <> $2 AND context = $3 AND state = 'queued'
+                     AND body = $4::jsonb",
+            )
+            .bind(source.as_str())
+            .bind(commit.0.as_str())
+            .bind(text(context))
+            .bind(json(announced)?)
+            .execute(&mut *conn)
+            .await?;
+            add(conn, &[entry]).await.map(|_| ())
+        })
+        .await
+    }
+
     /// Adds what is to be told to forges without the cluster's state being changed: statuses,
     /// and comments of pull requests by their number.
     pub async fn add_outbox(

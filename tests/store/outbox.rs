@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evenkeel::model::*;
-use evenkeel::store::{Commit, Error, Message, Outgoing, Retention};
+use evenkeel::store::{Commit, Delivery, Error, Message, Outgoing, Retention};
 
 use super::builders::*;
 use super::support::*;
@@ -229,6 +229,67 @@ async fn the_latest_comment_of_a_pull_request_takes_the_place_of_earlier_ones() 
         .await;
     let late = [comment(0, 9, "x")];
     let stale = leader.store.add_outbox(Epoch(0), &[], &late).await;
+    assert!(matches!(stale, Err(Error::StaleEpoch { .. })));
+}
+
+#[tokio::test]
+async fn what_was_announced_of_a_commit_ends_with_the_next_one() {
+    let mut leader = leader().await;
+    let context = "evenkeel/test/source-0";
+    let store = leader.store.clone();
+    let announce = async |epoch, commit| {
+        let (announced, overtaken) = (
+            entry(0, StatusState::Pending, "applying").status,
+            entry(0, StatusState::Superseded, "overtaken").status,
+        );
+        store
+            .announce(
+                epoch,
+                &source_name(0),
+                &commit_id(commit),
+                context,
+                &announced,
+                &overtaken,
+            )
+            .await
+    };
+    announce(leader.epoch, 1).await.unwrap();
+    announce(leader.epoch, 1).await.unwrap();
+    assert_eq!(leader.drain().await, ["applying"]);
+    leader
+        .say(&[entry(1, StatusState::Success, "healthy")])
+        .await;
+    leader.drain().await;
+    // It came to a verdict: nothing is ended.
+    announce(leader.epoch, 2).await.unwrap();
+    assert_eq!(leader.drain().await, ["applying"]);
+    // This one never does; the one after it was not even sent.
+    announce(leader.epoch, 3).await.unwrap();
+    announce(leader.epoch, 4).await.unwrap();
+    let mut seen = Vec::new();
+    while let [message, ..] = leader.claim().await.as_slice() {
+        let Message::Status { commit, status, .. } = &message.message else {
+            panic!("{message:?}");
+        };
+        seen.push((commit.clone(), status.description.clone()));
+        let sent = store.outbox_sent(leader.epoch, message.id).await;
+        sent.unwrap();
+    }
+    let told = |n, words: &str| (commit_id(n), words.to_owned());
+    assert_eq!(seen, [told(2, "overtaken"), told(4, "applying")]);
+    let record = store
+        .told(&source_name(0), &commit_id(2), 10)
+        .await
+        .unwrap();
+    let words: Vec<(&str, Delivery)> = record
+        .iter()
+        .map(|t| (t.status.description.as_str(), t.delivery))
+        .collect();
+    assert_eq!(
+        words,
+        [("overtaken", Delivery::Sent), ("applying", Delivery::Sent)]
+    );
+    let stale = announce(Epoch(0), 5).await;
     assert!(matches!(stale, Err(Error::StaleEpoch { .. })));
 }
 

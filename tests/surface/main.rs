@@ -11,6 +11,7 @@ mod access;
 mod agents;
 mod apps;
 mod cli;
+mod commits;
 mod events;
 mod followers;
 mod forge;

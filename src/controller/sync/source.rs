@@ -189,6 +189,7 @@ impl Follower {
         if self.is_taken(&fetched.head) {
             return self.store_attempt().await;
         }
+        self.handle.announce(self.name(), &fetched.head).await;
         if !self.tree.is_at(&fetched.head)
             && let Err(error) = self.read_tree(&fetched.head).await
         {
