@@ -166,6 +166,9 @@ pub struct SourceStatus {
     /// Where commit statuses are posted; `null`: nowhere.
     #[serde(default)]
     pub forge: Option<ForgeSpec>,
+    /// How telling it goes; `null`: there is none, or asked of a controller that does not lead.
+    #[serde(default)]
+    pub forge_state: Option<ForgeState>,
     /// Which pull requests are planned, where there is a forge.
     #[serde(default)]
     pub pull_requests: PullRequestPolicy,
@@ -191,6 +194,27 @@ pub struct SourceStatus {
     pub apps: usize,
     /// What its task does at present; `null`: asked of a controller that does not lead.
     pub sync: Option<SyncView>,
+}
+
+/// How telling a source's forge goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForgeState {
+    /// `null`: the last that was to be told arrived, or there was nothing yet.
+    pub trouble: Option<ForgeTrouble>,
+    pub last_told_at: Option<Timestamp>,
+}
+
+/// Why what is to be told does not arrive. It goes by itself with the first that does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForgeTrouble {
+    /// `credentials`, `forbidden`, `notFound`, `rateLimited`, `unreachable`, `faulty`,
+    /// `refused`, `redirected` or `settings`.
+    pub kind: String,
+    /// A sentence that says what to repair.
+    pub reason: String,
+    pub since: Timestamp,
 }
 
 /// Live state of a source's sync.
@@ -352,6 +376,7 @@ pub fn source_status(snapshot: &Snapshot, source: &Source) -> SourceStatus {
             secret_file: spec.webhook_secret_file.clone(),
         },
         forge: spec.forge.clone(),
+        forge_state: None,
         pull_requests: spec.pull_requests,
         declared_by: source.declared_by.clone(),
         suspended: source.suspended,

@@ -26,6 +26,7 @@ mod pulls;
 mod reconcile;
 mod retention;
 mod sync;
+mod telling;
 mod transact;
 mod types;
 
@@ -39,6 +40,7 @@ use tokio_util::task::TaskTracker;
 pub use error::{BoxError, Error};
 pub use meter::{CallEnd, Counts, Gauges, RolloutEnd, Sum, SyncEnd};
 pub use pulls::Unreadable;
+pub use telling::{ForgeReport, ForgeTrouble};
 pub use types::{Committed, LogLine, LogQuery, Options, Role, Status, SyncStatus};
 
 pub use crate::plan::{AppReport, Decision, IdSource, Refusal};
@@ -75,7 +77,7 @@ struct Inner {
     reports: Mutex<BTreeMap<AppKey, Arc<AppReport>>>,
     /// Something was put into the outbox, or may be sent now.
     outbox: Notify,
-    forge_troubles: Mutex<notify::Troubles>,
+    telling: Mutex<telling::Telling>,
     forge: crate::forge::Client,
     /// Previews under way.
     looks: pulls::Looks,
@@ -111,7 +113,7 @@ pub fn start(store: Store, mirrors: Mirrors, options: Options, stop: Cancellatio
         streams: Mutex::default(),
         reports: Mutex::default(),
         outbox: Notify::new(),
-        forge_troubles: Mutex::default(),
+        telling: Mutex::default(),
         forge: crate::forge::Client::default(),
         looks: pulls::Looks::default(),
         deliveries: Mutex::default(),

@@ -6,7 +6,6 @@
 //! holds; sources do not wait for each other, and nothing else waits for any of this. A
 //! message may arrive twice (its sender died in between), never in the wrong order.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -16,10 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::leadership::chain;
 use super::{CallEnd, Error, Handle, lock};
-use crate::clock;
 use crate::failpoint::{self, Op};
 use crate::forge::{self, Again, Failure, FailureKind};
-use crate::model::{CommitId, ForgeSpec, OutboxEntry, PullComment, SourceName};
+use crate::model::{CommitId, ForgeKind, ForgeSpec, OutboxEntry, PullComment, SourceName};
 use crate::plan::statuses;
 use crate::store::{self, Message, Outgoing};
 
@@ -38,20 +36,11 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 const SAFETY_NET: Duration = Duration::from_secs(60);
 /// Until the database is asked again after it failed.
 const RETRY: Duration = Duration::from_secs(1);
+const NO_FORGE: &str = "the source has no forge any more";
 /// Sources written to at the same time.
 const AT_ONCE: usize = 16;
 
-/// Why a source's statuses do not arrive at present.
-pub(super) type Troubles = BTreeMap<SourceName, String>;
-
 impl Handle {
-    /// `commit statuses: 401 from …: renew the token in …`.
-    pub(super) fn forge_trouble(&self, source: &SourceName) -> Option<String> {
-        let troubles = lock(&self.0.forge_troubles);
-        let reason = troubles.get(source)?;
-        Some(format!("commit statuses: {reason}"))
-    }
-
     /// Puts into the outbox what no change of the cluster causes: statuses such as that of a
     /// plan, and comments of pull requests by their number. What waits of the same commit and
     /// context, or the same pull request, is replaced.
@@ -109,7 +98,7 @@ impl Handle {
 
 /// Until the leadership ends.
 pub(super) async fn run(handle: Handle, term: CancellationToken) {
-    lock(&handle.0.forge_troubles).clear();
+    lock(&handle.0.telling).forget_all();
     // Calls that are under way end with this future.
     term.run_until_cancelled(send_all(&handle)).await;
 }
@@ -205,10 +194,9 @@ async fn attempt(handle: &Handle, message: &Outgoing) -> Result<(), Failure> {
         .ok()
         .flatten();
     let Some(spec) = spec else {
-        let reason = "the source has no forge any more";
-        return Err(Failure::new(FailureKind::Settings, Again::Never, reason));
+        return Err(Failure::new(FailureKind::Settings, Again::Never, NO_FORGE));
     };
-    let (client, now) = (handle.forge(), clock::now());
+    let (client, now) = (handle.forge(), handle.now());
     let point = match &message.message {
         Message::Status { .. } => Op::ForgePost,
         Message::Comment { .. } => Op::ForgeComment,
@@ -219,7 +207,11 @@ async fn attempt(handle: &Handle, message: &Outgoing) -> Result<(), Failure> {
                 commit,
                 context,
                 status,
-            } => client.post(&spec, commit, context, status, now).await,
+            } => {
+                let mut status = status.clone();
+                status.target_url = target(handle, &spec, message, commit, status.target_url);
+                client.post(&spec, commit, context, &status, now).await
+            }
             Message::Comment {
                 pull_request,
                 comment,
@@ -233,6 +225,29 @@ async fn attempt(handle: &Handle, message: &Outgoing) -> Result<(), Failure> {
     failpoint::around_async(point, call).await
 }
 
+/// Where the whole is told: what the message names itself, or the page of its commit. Without
+/// an address that people can reach only where the forge insists on a link.
+fn target(
+    handle: &Handle,
+    spec: &ForgeSpec,
+    message: &Outgoing,
+    commit: &CommitId,
+    own: Option<String>,
+) -> Option<String> {
+    let insists = match spec.kind {
+        ForgeKind::GitHub | ForgeKind::GitLab | ForgeKind::Gitea => false,
+        ForgeKind::BitbucketCloud | ForgeKind::BitbucketDataCenter => true,
+    };
+    let options = handle.options();
+    let reached = options.external_url.is_some() || insists;
+    let page = || format!("/sources/{}/commits/{}", message.source, commit.0);
+    let target = own.unwrap_or_else(page);
+    match target.starts_with('/') {
+        true => reached.then(|| format!("{}{target}", options.reached_at())),
+        false => Some(target),
+    }
+}
+
 async fn report(
     handle: &Handle,
     message: &Outgoing,
@@ -244,7 +259,7 @@ async fn report(
     let (source, id) = (&message.source, message.id);
     let failure = match verdict {
         Ok(()) => {
-            lock(&handle.0.forge_troubles).remove(source);
+            lock(&handle.0.telling).arrived(source, handle.now());
             match &message.message {
                 Message::Status { commit, status, .. } => {
                     tracing::info!(%source, commit = commit.short(), state = ?status.state, "commit status posted");
@@ -257,6 +272,7 @@ async fn report(
         }
         Err(failure) => failure,
     };
+    let kind = failure.kind;
     let (reason, again) = match failure.again {
         Again::Never => (failure.reason, None),
         Again::Soon | Again::After(_) if message.age >= GIVE_UP_AFTER => {
@@ -267,9 +283,10 @@ async fn report(
         Again::Soon => (failure.reason, Some(back_off(message.attempts))),
         Again::After(pause) => (failure.reason, Some(pause)),
     };
-    let known = lock(&handle.0.forge_troubles).insert(source.clone(), reason.clone());
-    // Told once per trouble, not once per attempt.
-    if known.as_ref() != Some(&reason) {
+    if reason == NO_FORGE {
+        lock(&handle.0.telling).forget(source);
+    } else if lock(&handle.0.telling).failed(source, kind, &reason, handle.now()) {
+        // Told once per trouble, not once per attempt.
         tracing::warn!(%source, reason, "the forge could not be told");
     }
     store

@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use super::{AppState, Problem};
 use crate::api::app_status;
 use crate::controller::{Counts, Gauges, Role, RolloutEnd, Sum, SyncEnd};
-use crate::model::{AppKey, DeliveryVerdict, EventKind, InstancePhase, Snapshot};
+use crate::model::{SourceName, AppKey, DeliveryVerdict, EventKind, InstancePhase, Snapshot};
 
 /// For the one question to the database.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -35,6 +35,7 @@ pub async fn show(State(state): State<AppState>) -> Result<Response, Problem> {
         database,
     );
     loops(&mut page, &state.handle.gauges());
+    forges(&mut page, &state)?;
     outbox(&mut page, &state).await;
     counters(&mut page, &state.handle.counts());
     let mut response = page.0.into_response();
@@ -251,6 +252,24 @@ fn loops(page: &mut Page, now: &Gauges) {
         let labels = format!("loop=\"{queue}\"");
         page.value("evenkeel_loop_lag_seconds", &labels, lag.as_secs_f64());
     }
+}
+
+/// Of the leader: followers tell forges nothing.
+fn forges(page: &mut Page, state: &AppState) -> Result<(), Problem> {
+    let sources: Vec<SourceName> = state.handle.read(|s| s.sources.keys().cloned().collect())?;
+    page.family(
+        "evenkeel_source_forge_failing",
+        "gauge",
+        "1 while commit statuses of the source do not arrive at its forge.",
+    );
+    for source in sources {
+        if let Some(report) = state.handle.forge_report(&source) {
+            let failing = u8::from(report.trouble.is_some());
+            let labels = format!("source=\"{source}\"");
+            page.value("evenkeel_source_forge_failing", &labels, failing);
+        }
+    }
+    Ok(())
 }
 
 async fn outbox(page: &mut Page, state: &AppState) {

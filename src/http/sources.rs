@@ -9,7 +9,7 @@ use super::auth::Caller;
 use super::extract::{Json as Body, OptionalJson, Params, SourceParam};
 use super::{AppState, Problem, hooks};
 use crate::api::list::bounded;
-use crate::api::source::{SyncView, source_status};
+use crate::api::source::{ForgeState, ForgeTrouble, SyncView, source_status};
 use crate::api::{CommitView, EmptyInput, Page, SourceInput, SourceStatus};
 use crate::model::SourceName;
 use crate::plan::operate::{self, Prune};
@@ -22,6 +22,17 @@ fn with_sync(state: &AppState, mut status: SourceStatus) -> SourceStatus {
     status.last_attempt_at = status.last_attempt_at.max(polled);
     let base = state.handle.options().reached_at();
     status.webhook.url = format!("{base}{}", status.webhook.path);
+    status.forge_state = state
+        .handle
+        .forge_report(&status.name)
+        .map(|report| ForgeState {
+            last_told_at: report.last_told_at,
+            trouble: report.trouble.map(|trouble| ForgeTrouble {
+                kind: trouble.kind.as_str().to_owned(),
+                reason: trouble.reason,
+                since: trouble.since,
+            }),
+        });
     status.sync = live.map(|s| SyncView {
         running: s.running,
         last_attempt_at: s.last_attempt_at,

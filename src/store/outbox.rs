@@ -55,7 +55,9 @@ pub(super) async fn add(conn: &mut PgConnection, entries: &[OutboxEntry]) -> sql
              )
              INSERT INTO outbox (source, commit, context, body)
              SELECT $1, $2, $3, $4::jsonb
-             WHERE NOT EXISTS (SELECT FROM latest WHERE body = $4::jsonb AND state <> 'failed')
+             WHERE NOT EXISTS (
+                     SELECT FROM latest WHERE body = $4::jsonb AND state IN ('queued', 'sent')
+                 )
                  AND (NOT $5 OR EXISTS (SELECT FROM latest WHERE body->>'state' = 'pending'))
              RETURNING id",
         )
@@ -94,6 +96,29 @@ pub(super) async fn add(conn: &mut PgConnection, entries: &[OutboxEntry]) -> sql
     Ok(added)
 }
 
+/// What another forge was told, this one was not: it may be said again. `spec` is the
+/// source's new one, as JSON.
+pub(super) async fn forget_other_forge(
+    conn: &mut PgConnection,
+    source: &SourceName,
+    spec: &str,
+) -> sqlx::Result<()> {
+    let differs: Option<bool> = sqlx::query_scalar(
+        "SELECT spec->'forge' IS DISTINCT FROM ($2::jsonb)->'forge' FROM sources WHERE name = $1",
+    )
+    .bind(source.as_str())
+    .bind(spec)
+    .fetch_optional(&mut *conn)
+    .await?;
+    if differs == Some(true) {
+        sqlx::query("UPDATE outbox SET state = 'superseded' WHERE source = $1 AND state = 'sent'")
+            .bind(source.as_str())
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
 /// The latest takes the place of what was said before of this pull request.
 async fn add_comment(
     conn: &mut PgConnection,
@@ -109,7 +134,9 @@ async fn add_comment(
          )
          INSERT INTO outbox (source, commit, context, kind, pull_request, body)
          SELECT $1, '', $2, 'comment', $3, $4::jsonb
-         WHERE NOT EXISTS (SELECT FROM latest WHERE body = $4::jsonb AND state <> 'failed')
+         WHERE NOT EXISTS (
+             SELECT FROM latest WHERE body = $4::jsonb AND state IN ('queued', 'sent')
+         )
          RETURNING id",
     )
     .bind(source.as_str())

@@ -15,6 +15,8 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
         let Change::PutSource(source) = change else {
             continue;
         };
+        let spec = json(&source.spec)?;
+        super::outbox::forget_other_forge(&mut *conn, &source.spec.name, &spec).await?;
         rows += sqlx::query(
             "INSERT INTO sources (name, spec, declared_by, suspended, last_attempt_at, last_seen,
                  last_applied, last_applied_at, outcome, problems, ignored_documents, held)
@@ -28,7 +30,7 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
                  held = excluded.held",
         )
         .bind(source.spec.name.as_str())
-        .bind(json(&source.spec)?)
+        .bind(spec)
         .bind(source.declared_by.as_ref().map(|s| s.as_str()))
         .bind(source.suspended)
         .bind(time_opt(source.last_attempt_at))

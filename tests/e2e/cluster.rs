@@ -25,7 +25,7 @@ pub struct Cluster {
     database: Option<String>,
     runtime: Option<&'static str>,
     env: Vec<(&'static str, String)>,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
 }
 
 pub struct Setup {
@@ -217,7 +217,7 @@ impl Cluster {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    fn token(&self) -> String {
+    pub fn token(&self) -> String {
         let path = self.data_dir().join("admin-token");
         std::fs::read_to_string(path).unwrap().trim().to_owned()
     }

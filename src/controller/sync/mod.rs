@@ -90,7 +90,7 @@ impl Handle {
             let tasks = lock(&self.0.syncs);
             lock(&tasks.0.get(source)?.status).clone()
         };
-        status.warnings.extend(self.forge_trouble(source));
+        status.warnings.extend(self.forge_warning(source));
         status.warnings.extend(self.pull_trouble(source));
         Some(status)
     }
