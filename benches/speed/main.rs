@@ -21,17 +21,22 @@ mod git_http;
 mod pg;
 
 mod bare_fetch;
+mod cluster;
 mod containers;
 mod cpu;
+mod first_sync;
+mod fleet;
 mod one_change;
 mod planner;
 mod product;
+mod quiet;
 mod rollout;
 mod samples;
 mod sync;
 mod table;
 mod trace;
 mod tree;
+mod whole_path;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -56,6 +61,18 @@ const GROUPS: &[Group] = &[
         measure: || Box::pin(planner::measure()),
     },
     Group {
+        name: "quiet",
+        measure: || Box::pin(quiet::measure()),
+    },
+    Group {
+        name: "first",
+        measure: || Box::pin(first_sync::measure()),
+    },
+    Group {
+        name: "path",
+        measure: || Box::pin(whole_path::measure()),
+    },
+    Group {
         name: "sync",
         measure: || Box::pin(sync::measure()),
     },
@@ -71,6 +88,12 @@ fn main() {
         && mode == bare_fetch::MODE
     {
         return bare_fetch::serve(url, mirror);
+    }
+    if let [mode, url, token, nodes] = args.as_slice()
+        && mode == fleet::MODE
+    {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        return fleet::serve(url, token, nodes.parse().unwrap());
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
     // Cargo itself passes flags.

@@ -56,20 +56,22 @@ pub async fn measure() -> Vec<Figure> {
 }
 
 /// What a controller holds of one source, all of whose apps run and are healthy.
-struct World {
+pub struct World {
     apps: usize,
     repo: TestRepo,
     mirrors: Mirrors,
     source: SourceSpec,
     index: Index,
     at: CommitId,
-    snapshot: Snapshot,
+    pub snapshot: Snapshot,
     ids: IdSource,
     settings: Settings,
 }
 
 impl World {
-    async fn build(dir: &Path, apps: usize) -> World {
+    pub const NODES: usize = NODES;
+
+    pub async fn build(dir: &Path, apps: usize) -> World {
         let path = dir.join(format!("{apps}.git"));
         let repo = tree::repository(path.clone(), apps);
         let mirrors = Mirrors::open(dir.join(format!("{apps}-mirrors"))).unwrap();
@@ -126,30 +128,35 @@ impl World {
     /// Every node does at once what it is told.
     fn report(&mut self, now: Timestamp) {
         for number in 0..NODES {
-            let name: NodeName = format!("node-{number:03}").parse().unwrap();
-            let instances = self
-                .snapshot
-                .usage(&name)
-                .map(|usage| usage.instances.clone())
-                .unwrap_or_default();
-            let report = NodeReport {
-                facts: facts(),
-                instances: instances
-                    .into_iter()
-                    .filter_map(|(id, app)| {
-                        let runs = self.snapshot.apps[&app].instances.get(&id)?.wants_run();
-                        Some(seen(id, runs))
-                    })
-                    .collect(),
-                images: BTreeMap::from([(
-                    "registry.local/web:1.4".to_owned(),
-                    ImageState::Present { digest: None },
-                )]),
-                notes: Vec::new(),
-                node: name,
-            };
+            let report = self.report_of(number);
             let news = plan_report(now, &self.snapshot, &report);
             self.snapshot.apply_all(&news.changes).unwrap();
+        }
+    }
+
+    /// What the node would say: all is as it is wanted.
+    pub fn report_of(&self, number: usize) -> NodeReport {
+        let name: NodeName = format!("node-{number:03}").parse().unwrap();
+        let instances = self
+            .snapshot
+            .usage(&name)
+            .map(|usage| usage.instances.clone())
+            .unwrap_or_default();
+        NodeReport {
+            facts: facts(),
+            instances: instances
+                .into_iter()
+                .filter_map(|(id, app)| {
+                    let runs = self.snapshot.apps[&app].instances.get(&id)?.wants_run();
+                    Some(seen(id, runs))
+                })
+                .collect(),
+            images: BTreeMap::from([(
+                "registry.local/web:1.4".to_owned(),
+                ImageState::Present { digest: None },
+            )]),
+            notes: Vec::new(),
+            node: name,
         }
     }
 

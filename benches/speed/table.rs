@@ -13,7 +13,6 @@ pub enum Bound {
     AtMost(f64),
     AtLeast(f64),
     /// It is told, and nothing is asked of it.
-    #[allow(dead_code, reason = "for figures that only inform")]
     Told,
 }
 
@@ -68,7 +67,6 @@ impl Figure {
         }
     }
 
-    #[allow(dead_code, reason = "for figures that only inform")]
     pub fn told(name: &str, value: f64, unit: &'static str, note: impl Into<String>) -> Figure {
         Figure {
             name: name.to_owned(),

@@ -1,0 +1,128 @@
+//! A real controller with its listener and a Postgres of its own that loses nothing in a
+//! crash, in this process; simulated agents in another; a repository on this machine.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use evenkeel::controller::{self, Handle, Options};
+use evenkeel::git::Mirrors;
+use evenkeel::http::{AppState, Tokens, serve};
+use evenkeel::model::source::Credentials;
+use evenkeel::model::{SourceName, SourceSpec};
+use evenkeel::plan::operate::plan_add_source;
+use evenkeel::store::private_postgres::{Options as PgOptions, PrivatePostgres};
+use evenkeel::store::{ConnectOptions, Store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cpu;
+use crate::fleet::{Fleet, until};
+use crate::git_http::TestRepo;
+
+/// For anything that is waited for, on a machine that has other work.
+pub const LONG: Duration = Duration::from_secs(300);
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+pub struct Cluster {
+    pub handle: Handle,
+    repo: Mutex<TestRepo>,
+    pub fleet: Fleet,
+    stop: CancellationToken,
+    postgres: PrivatePostgres,
+    _dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// All nodes have joined; nothing is declared.
+    pub async fn start(nodes: usize) -> Cluster {
+        let dir = tempfile::Builder::new()
+            .prefix("ekscale")
+            .tempdir()
+            .unwrap();
+        let postgres = PrivatePostgres::start(PgOptions::new(postgres_dir(&dir)))
+            .await
+            .unwrap();
+        let store = Store::connect(postgres.url(), ConnectOptions::default())
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+        let mirrors = Mirrors::open(dir.path().join("mirrors")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let options = Options::new("bench", "bench", url.clone());
+        let handle = controller::start(store.clone(), mirrors, options, stop.clone());
+        let state = AppState::new(handle.clone(), Some(store), Tokens::new(TOKEN, TOKEN));
+        tokio::spawn(serve(listener, state, stop.clone()));
+        let leads = || handle.status().role == controller::Role::Leader;
+        until("leadership", LONG, leads).await;
+        let repo = TestRepo::create(dir.path().join("repo.git"));
+        let fleet = Fleet::start(&url, TOKEN, nodes);
+        until("the nodes", LONG, || fleet.joined() == nodes).await;
+        Cluster {
+            handle,
+            repo: Mutex::new(repo),
+            fleet,
+            stop,
+            postgres,
+            _dir: dir,
+        }
+    }
+
+    /// Returns the commit.
+    pub fn commit(&self, files: &[(&str, Option<&str>)]) -> String {
+        self.repo.lock().unwrap().commit("apps", files)
+    }
+
+    pub fn source() -> SourceName {
+        "repo".parse().unwrap()
+    }
+
+    /// The controller begins to follow the repository.
+    pub async fn follow(&self) {
+        let spec = SourceSpec {
+            name: Cluster::source(),
+            url: self.repo.lock().unwrap().path.display().to_string(),
+            branch: "main".to_owned(),
+            path: String::new(),
+            project: "shop".parse().unwrap(),
+            interval: Duration::from_secs(3600),
+            credentials: Credentials::default(),
+            webhook_secret_file: None,
+            forge: None,
+        };
+        self.handle
+            .transact("bench", |snapshot, now, _| {
+                plan_add_source(now, snapshot, spec, "bench")
+            })
+            .await
+            .unwrap();
+    }
+
+    /// Processor time so far: this process, its Postgres, the agents.
+    pub fn cpu(&self) -> [Duration; 3] {
+        let server = self.postgres.server_pid().unwrap_or(0);
+        [
+            cpu::of_this_process(),
+            cpu::of_family(server.unsigned_abs()),
+            cpu::of_process(self.fleet.pid()),
+        ]
+    }
+
+    pub async fn end(self) {
+        drop(self.fleet);
+        self.stop.cancel();
+        self.handle.stopped().await;
+        let _ = self.postgres.stop().await;
+    }
+}
+
+/// Its parents must be enterable by the server's user.
+fn postgres_dir(dir: &tempfile::TempDir) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), open).unwrap();
+    dir.path().join("postgres")
+}
