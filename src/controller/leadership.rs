@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::image::{Leading, Part};
-use super::{Error, Handle, deliveries, notify, observe, pulls, reconcile, retention, sync};
+use super::{
+    Error, Handle, arrivals, deliveries, notify, observe, pulls, reconcile, retention, sync,
+};
 use crate::model::{Actor, Event, EventKind};
 use crate::plan::Decision;
 use crate::plan::lease::{Clock, Due, Keeper};
@@ -157,6 +159,7 @@ fn spawn_loops(handle: &Handle, term: &CancellationToken, loops: &TaskTracker) {
     loops.spawn(announce(handle.clone()));
     loops.spawn(reconcile::run(handle.clone(), term.clone()));
     loops.spawn(sync::run(handle.clone(), term.clone()));
+    loops.spawn(arrivals::run(handle.clone(), term.clone()));
     loops.spawn(observe::watch_liveness(handle.clone(), term.clone()));
     loops.spawn(notify::run(handle.clone(), term.clone()));
     loops.spawn(pulls::run(handle.clone(), term.clone()));

@@ -13,6 +13,7 @@
 //! Deliberately absent: HTTP (`http`), rules (`plan`), SQL (`store`), Git (`git`).
 
 mod agents;
+mod arrivals;
 mod deliveries;
 mod dispatch;
 mod error;
@@ -30,7 +31,7 @@ mod telling;
 mod transact;
 mod types;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, broadcast};
@@ -73,6 +74,9 @@ struct Inner {
     sources_changed: Notify,
     syncs: Mutex<sync::Tasks>,
     agents: Mutex<agents::Agents>,
+    /// Reports that wait to be taken in.
+    arrivals: Mutex<VecDeque<arrivals::Arrival>>,
+    arrived: Notify,
     streams: Mutex<logs::Streams>,
     reports: Mutex<BTreeMap<AppKey, Arc<AppReport>>>,
     /// Something was put into the outbox, or may be sent now.
@@ -110,6 +114,8 @@ pub fn start(store: Store, mirrors: Mirrors, options: Options, stop: Cancellatio
         sources_changed: Notify::new(),
         syncs: Mutex::default(),
         agents: Mutex::default(),
+        arrivals: Mutex::default(),
+        arrived: Notify::new(),
         streams: Mutex::default(),
         reports: Mutex::default(),
         outbox: Notify::new(),

@@ -9,26 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::image::Leading;
 use super::leadership::chain;
-use super::reconcile::plan_checked;
 use super::{Error, Handle, Refusal, lock};
 use crate::api::agent::Report;
-use crate::model::{NodeName, Snapshot, Timestamp};
+use crate::model::{NodeName, Timestamp};
 use crate::plan::hearing::Order;
 use crate::plan::observe::{
-    NodeReport, STOOD_STILL, SeenInstance, SeenNote, apps_to_follow, plan_liveness, plan_report,
+    NodeReport, STOOD_STILL, SeenInstance, SeenNote, plan_liveness, plan_report,
 };
-use crate::plan::{Decision, IdSource, PlanInput, Scope};
 use crate::store;
 
 /// Between two looks at who is silent.
 const LIVENESS_TICK: Duration = Duration::from_secs(1);
-
-/// What is done in a report's own commit.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Then {
-    Plan,
-    Nothing,
-}
 
 /// Leaderships between a copy of the database and its restoration; more is another cluster's.
 const LARGEST_LEAP: i64 = 1_000_000;
@@ -60,67 +51,7 @@ impl Handle {
                 .heard(leading.epoch, &node, session, sequence, Instant::now());
             return Ok(());
         }
-        let mut then = Then::Plan;
-        loop {
-            let taken = self
-                .transact(&format!("report of {node}"), |snapshot, now, ids| {
-                    // Reports wait here for their turn: look again which is the newest.
-                    let mut agents = lock(agents);
-                    let hearing = &mut agents.hearing;
-                    match hearing.order(leading.epoch, &node, session, sequence) {
-                        Order::Next => {
-                            hearing.heard(leading.epoch, &node, session, sequence, Instant::now());
-                        }
-                        Order::Late | Order::Predecessor => return Ok(Decision::default()),
-                    }
-                    drop(agents);
-                    let mut decision = plan_report(now, snapshot, &report);
-                    if then == Then::Plan {
-                        self.follow(&leading, snapshot, now, &mut decision, ids);
-                    }
-                    Ok(decision)
-                })
-                .await;
-            let Err(error) = taken else { return Ok(()) };
-            // So that it may be said again.
-            lock(agents).hearing.unheard(&node, session, sequence);
-            match (error, then) {
-                // What a plan breaks must not keep the node from being heard.
-                (Error::Internal(error), Then::Plan) => {
-                    tracing::warn!(%node, error = chain(&*error), "a report and its plan were refused, taking the report alone");
-                    then = Then::Nothing;
-                }
-                (error, Then::Plan | Then::Nothing) => return Err(error),
-            }
-        }
-    }
-
-    /// Adds what follows from a report to its decision, so that both are one commit. What is
-    /// not added here, the reconciler plans by itself a moment later.
-    fn follow(
-        &self,
-        leading: &Leading,
-        snapshot: &Snapshot,
-        now: Timestamp,
-        decision: &mut Decision,
-        ids: &mut IdSource,
-    ) {
-        let apps = apps_to_follow(decision);
-        if apps.is_empty() {
-            return;
-        }
-        let input = PlanInput {
-            now,
-            since: leading.watched_since(),
-            snapshot,
-            scope: Scope::Apps(&apps),
-            settings: &self.0.options.settings,
-        };
-        // An error is told when the reconciler meets it.
-        if let Ok(plan) = plan_checked(&input, &decision.changes, ids) {
-            decision.changes.extend(plan.changes);
-            decision.events.extend(plan.events);
-        }
+        self.arrive(&leading, session, sequence, report).await
     }
 
     /// A node that obeys a later leadership or state than this one refuses all that it is
@@ -162,10 +93,7 @@ impl Handle {
     pub fn last_heard(&self, node: &NodeName) -> Option<Timestamp> {
         let leading = self.0.image.leading().ok()?;
         let agents = lock(&self.0.agents);
-        let (_, at) = agents
-            .hearing
-            .last_heard(leading.epoch)
-            .find(|(n, _)| *n == node)?;
+        let at = agents.hearing.last_heard_of(leading.epoch, node)?;
         Some(leading.now() - at.elapsed())
     }
 }

@@ -14,13 +14,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::leadership::chain;
 use super::{Error, Handle, lock};
-use crate::model::{AppKey, Change};
+use crate::model::{AppKey, Change, Snapshot};
 use crate::plan::agenda::Agenda;
 use crate::plan::report::Waiting;
 use crate::plan::{self, AppReport, Decision, IdSource, Plan, PlanInput, Refusal, Scope};
 
-/// Apps planned in one transaction: bounds its size, and how long others wait for theirs.
-const BATCH: usize = 256;
+/// Apps planned in one transaction, and the instances they have or want: bounds its size,
+/// and how long others wait for theirs.
+const BATCH: usize = 1024;
+const BATCH_INSTANCES: usize = 25_000;
 
 /// Everything is looked at this often even if nothing asks for it.
 const SAFETY_NET: Duration = Duration::from_secs(120);
@@ -127,12 +129,17 @@ impl Reconciler {
     /// On an error what is left is marked again.
     async fn plan_all(&mut self, mut left: BTreeSet<AppKey>) -> Result<(), Error> {
         while !left.is_empty() {
-            let batch: BTreeSet<AppKey> = left.iter().take(BATCH).cloned().collect();
-            if let Err(error) = self.plan_batch(&batch).await {
-                lock(&self.handle.0.marks).apps.extend(left);
-                return Err(error);
+            let planned = match self.handle.read(|s| first_batch(s, &left)) {
+                Ok(batch) => self.plan_batch(&batch).await.map(|()| batch),
+                Err(error) => Err(error),
+            };
+            match planned {
+                Ok(batch) => left.retain(|app| !batch.contains(app)),
+                Err(error) => {
+                    lock(&self.handle.0.marks).apps.extend(left);
+                    return Err(error);
+                }
             }
-            left.retain(|app| !batch.contains(app));
         }
         Ok(())
     }
@@ -237,6 +244,27 @@ impl Reconciler {
             lock(&self.handle.0.reports).insert(app.clone(), Arc::new(report));
         }
     }
+}
+
+/// The first apps, as many as one transaction takes; one at least.
+fn first_batch(snapshot: &Snapshot, apps: &BTreeSet<AppKey>) -> BTreeSet<AppKey> {
+    let mut room = BATCH_INSTANCES;
+    let mut batch = BTreeSet::new();
+    for key in apps.iter().take(BATCH) {
+        let weight = snapshot.apps.get(key).map_or(0, |app| {
+            let wanted = app
+                .declared
+                .as_ref()
+                .map_or(0, |d| d.spec.replicas as usize);
+            wanted.max(app.instances.len())
+        });
+        if weight > room && !batch.is_empty() {
+            break;
+        }
+        room = room.saturating_sub(weight);
+        batch.insert(key.clone());
+    }
+    batch
 }
 
 /// Plans as if `observed` were in the snapshot, or says what is wrong with the planner.

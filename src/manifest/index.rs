@@ -12,9 +12,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::document::{Declares, Parsed, parse_source};
+use super::document::{Declares, Parsed};
 use super::files;
 use super::limits;
+use super::parallel::{Prepared, prepare, prepare_one};
 use super::problems::of_file;
 use super::validate::AppDraft;
 use super::{ChangedFile, Content, Defaults, Lookup, is_spec_path};
@@ -95,6 +96,13 @@ impl Index {
         // One entry per path, in path order: the result must not depend on the caller's.
         let changed: BTreeMap<String, Content> =
             changed.into_iter().map(|c| (c.path, c.content)).collect();
+        let specs: Vec<(&String, &Content)> = changed
+            .iter()
+            .filter(|(path, _)| is_spec_path(path) && is_inside(path, &defaults.root))
+            .filter(|(_, content)| **content != Content::Removed)
+            .take(limits::SPEC_FILES)
+            .collect();
+        let mut prepared = prepare(&specs, defaults);
         let mut dirty = Dirty::default();
         let mut reload = BTreeSet::new();
         for (path, content) in changed {
@@ -104,7 +112,8 @@ impl Index {
             if is_spec_path(&path) && is_inside(&path, &defaults.root) {
                 self.drop_file(&path, &mut dirty);
                 if content != Content::Removed {
-                    self.add_file(&path, &content, defaults, &mut dirty);
+                    let prepared = prepared.remove(&path);
+                    self.add_file(&path, &content, defaults, prepared, &mut dirty);
                 }
                 reload.insert(path.clone());
                 dirty.files.insert(path);
@@ -176,11 +185,18 @@ impl Index {
         }
     }
 
-    fn add_file(&mut self, path: &str, content: &Content, defaults: &Defaults, dirty: &mut Dirty) {
-        let parsed = if self.files.len() < limits::SPEC_FILES {
-            parse_source(path, content, defaults)
+    fn add_file(
+        &mut self,
+        path: &str,
+        content: &Content,
+        defaults: &Defaults,
+        prepared: Option<Prepared>,
+        dirty: &mut Dirty,
+    ) {
+        let prepared = if self.files.len() < limits::SPEC_FILES {
+            prepared.unwrap_or_else(|| prepare_one(path, content, defaults))
         } else {
-            Parsed {
+            let refused = Parsed {
                 documents: Vec::new(),
                 problems: vec![of_file(
                     path,
@@ -191,8 +207,16 @@ impl Index {
                     Some("divide the repository into several sources by path".to_owned()),
                 )],
                 unreadable: true,
+            };
+            Prepared {
+                parsed: refused,
+                complete: BTreeMap::new(),
             }
         };
+        let Prepared {
+            parsed,
+            mut complete,
+        } = prepared;
         let mut entry = Entry {
             problems: parsed.problems,
             unreadable: parsed.unreadable,
@@ -213,7 +237,7 @@ impl Index {
                     What::App {
                         key,
                         draft,
-                        valid: None,
+                        valid: complete.remove(&place),
                         file_problems: Vec::new(),
                     }
                 }
@@ -257,20 +281,23 @@ impl Index {
             else {
                 continue;
             };
-            match files::load(draft, read) {
-                Ok(spec) => {
-                    *valid = Some(Box::new(Declaration {
-                        app: key.clone(),
-                        path: path.to_owned(),
-                        line: held.line,
-                        digest: spec.digest(),
-                        spec: Arc::new(spec),
-                    }));
-                    file_problems.clear();
-                }
-                Err(problems) => {
-                    *valid = None;
-                    *file_problems = problems;
+            // Without files nothing of it depends on others: it was complete when it was parsed.
+            if !(draft.files.is_empty() && valid.is_some()) {
+                match files::load(draft, read) {
+                    Ok(spec) => {
+                        *valid = Some(Box::new(Declaration {
+                            app: key.clone(),
+                            path: path.to_owned(),
+                            line: held.line,
+                            digest: spec.digest(),
+                            spec: Arc::new(spec),
+                        }));
+                        file_problems.clear();
+                    }
+                    Err(problems) => {
+                        *valid = None;
+                        *file_problems = problems;
+                    }
                 }
             }
             dirty.apps.insert(key.clone());

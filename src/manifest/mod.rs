@@ -22,6 +22,7 @@ mod field;
 mod files;
 mod index;
 pub mod limits;
+mod parallel;
 pub mod problems;
 mod raw;
 mod render;

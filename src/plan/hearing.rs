@@ -101,6 +101,12 @@ impl<T: Copy> Hearing<T> {
             .filter(move |(_, h)| h.epoch == epoch)
             .map(|(node, h)| (node, h.at))
     }
+
+    /// The same of one node.
+    pub fn last_heard_of(&self, epoch: Epoch, node: &NodeName) -> Option<T> {
+        let heard = self.0.get(node).filter(|h| h.epoch == epoch)?;
+        Some(heard.at)
+    }
 }
 
 #[cfg(test)]
