@@ -23,7 +23,9 @@ use crate::git_http::TestRepo;
 /// For anything that is waited for, on a machine that has other work.
 pub const LONG: Duration = Duration::from_secs(300);
 
+/// The agents'.
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const ADMIN: &str = "fedcba9876543210fedcba9876543210";
 
 pub struct Cluster {
     pub handle: Handle,
@@ -54,7 +56,7 @@ impl Cluster {
         let stop = CancellationToken::new();
         let options = Options::new("bench", "bench", url.clone());
         let handle = controller::start(store.clone(), mirrors, options, stop.clone());
-        let state = AppState::new(handle.clone(), Some(store), Tokens::new(TOKEN, TOKEN));
+        let state = AppState::new(handle.clone(), Some(store), Tokens::new(ADMIN, TOKEN));
         tokio::spawn(serve(listener, state, stop.clone()));
         let leads = || handle.status().role == controller::Role::Leader;
         until("leadership", LONG, leads).await;

@@ -19,6 +19,9 @@ const APPS: [usize; 3] = [100, 1_000, 10_000];
 /// A longer way to a name, and caches that no longer hold all.
 const EVEN: f64 = 2.0;
 const TURNS: usize = 2_000;
+/// Apps that are looked at, of however many: else the figure would be of the processor's
+/// caches.
+const LOOKED_AT: usize = 100;
 
 pub async fn measure() -> Vec<Figure> {
     let dir = tempfile::tempdir().unwrap();
@@ -51,11 +54,13 @@ fn median(mut turn: impl FnMut(usize) -> Duration) -> f64 {
 }
 
 fn nothing_to_do(world: &World) -> f64 {
-    let keys: Vec<AppKey> = world.snapshot.apps.keys().cloned().collect();
+    let step = world.snapshot.apps.len() / LOOKED_AT;
+    let keys = world.snapshot.apps.keys().step_by(step).cloned();
+    let keys: Vec<AppKey> = keys.take(LOOKED_AT).collect();
     let settings = Settings::default();
     let mut ids = IdSource::new(1);
     median(|turn| {
-        let app = [keys[turn * 37 % keys.len()].clone()].into();
+        let app = [keys[turn % LOOKED_AT].clone()].into();
         let begun = Instant::now();
         let plan = plan(&input(world, &Scope::Apps(&app), &settings), &mut ids);
         let took = begun.elapsed();
@@ -70,13 +75,14 @@ fn one_report(world: &mut World) -> f64 {
     let settings = Settings::default();
     let mut ids = IdSource::new(1);
     let mut restarts = 0;
+    let mut reports: Vec<_> = (0..World::NODES).map(|n| world.report_of(n)).collect();
+    reports.iter_mut().for_each(|r| r.instances.truncate(1));
     median(|turn| {
         restarts += 1;
-        let mut report = world.report_of(turn % World::NODES);
-        report.instances.truncate(1);
+        let report = &mut reports[turn % World::NODES];
         report.instances[0].restarts = restarts;
         let begun = Instant::now();
-        let news = plan_report(clock::now(), &world.snapshot, &report);
+        let news = plan_report(clock::now(), &world.snapshot, report);
         let apps = news
             .changes
             .iter()

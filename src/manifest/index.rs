@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::document::{Declares, Parsed};
 use super::files;
 use super::limits;
-use super::parallel::{Prepared, prepare, prepare_one};
+use super::prepared::{Prepared, prepare};
 use super::problems::of_file;
 use super::validate::AppDraft;
 use super::{ChangedFile, Content, Defaults, Lookup, is_spec_path};
@@ -93,16 +93,20 @@ impl Index {
         changed: Vec<ChangedFile>,
         read: &mut dyn FnMut(&str) -> Lookup,
     ) -> BTreeSet<AppKey> {
+        self.update_prepared(defaults, changed, BTreeMap::new(), read)
+    }
+
+    /// The same, with some of the spec files parsed already, under the same defaults.
+    pub fn update_prepared(
+        &mut self,
+        defaults: &Defaults,
+        changed: Vec<ChangedFile>,
+        mut prepared: BTreeMap<String, Prepared>,
+        read: &mut dyn FnMut(&str) -> Lookup,
+    ) -> BTreeSet<AppKey> {
         // One entry per path, in path order: the result must not depend on the caller's.
         let changed: BTreeMap<String, Content> =
             changed.into_iter().map(|c| (c.path, c.content)).collect();
-        let specs: Vec<(&String, &Content)> = changed
-            .iter()
-            .filter(|(path, _)| is_spec_path(path) && is_inside(path, &defaults.root))
-            .filter(|(_, content)| **content != Content::Removed)
-            .take(limits::SPEC_FILES)
-            .collect();
-        let mut prepared = prepare(&specs, defaults);
         let mut dirty = Dirty::default();
         let mut reload = BTreeSet::new();
         for (path, content) in changed {
@@ -194,7 +198,7 @@ impl Index {
         dirty: &mut Dirty,
     ) {
         let prepared = if self.files.len() < limits::SPEC_FILES {
-            prepared.unwrap_or_else(|| prepare_one(path, content, defaults))
+            prepared.unwrap_or_else(|| prepare(path, content, defaults))
         } else {
             let refused = Parsed {
                 documents: Vec::new(),

@@ -22,7 +22,7 @@ mod field;
 mod files;
 mod index;
 pub mod limits;
-mod parallel;
+mod prepared;
 pub mod problems;
 mod raw;
 mod render;
@@ -35,6 +35,7 @@ mod whole;
 mod tests;
 
 pub use index::Index;
+pub use prepared::{Prepared, prepare};
 pub use render::render_problem;
 pub use schema::json_schema;
 pub use whole::{Checked, validate_files};

@@ -5,6 +5,7 @@
 //! for a source.
 
 mod hints;
+mod parse;
 mod source;
 mod tree;
 

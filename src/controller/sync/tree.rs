@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::parse;
 use crate::git::{Entry, Error, Mirrors, Read, Reader};
 use crate::manifest::{self, ChangedFile, Content, Defaults, Index, Lookup, limits};
 use crate::model::{CommitId, SourceSpec};
@@ -75,7 +76,9 @@ impl Tree {
                 Lookup::Missing
             }
         };
-        let touched = self.index.update(&defaults, changed, &mut read);
+        let prepared = parse::prepare_all(&changed, &defaults);
+        let index = &mut self.index;
+        let touched = index.update_prepared(&defaults, changed, prepared, &mut read);
         if let Some(error) = failed {
             // What could not be read must not look as if it were not there.
             self.take();
