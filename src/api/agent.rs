@@ -86,3 +86,13 @@ pub struct Note {
     /// Milliseconds before the report was sent.
     pub age_ms: u64,
 }
+
+/// Between agents and controllers of one version: its form is no promise to others.
+impl schemars::JsonSchema for Report {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Report".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "object", "description": "What an agent sees"})
+    }
+}

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::app::{Scale, Suspension};
@@ -20,7 +21,7 @@ use crate::model::{
     ReleaseId, RolloutId, RolloutPhase, SourceName, SpecDigest, SyncState, Timestamp, Verdict,
 };
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppStatus {
     pub project: ProjectName,
@@ -56,7 +57,7 @@ pub struct AppStatus {
 }
 
 /// A commit, and the digest of the spec that the app has there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Revision {
     pub commit: CommitId,
@@ -65,7 +66,7 @@ pub struct Revision {
 }
 
 /// A digest that is not tried again, with the proof.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rejected {
     pub commit: CommitId,
@@ -79,7 +80,7 @@ pub struct Rejected {
 }
 
 /// Numbers of instances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Replicas {
     pub desired: u32,
@@ -93,7 +94,7 @@ pub struct Replicas {
     pub unknown: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutView {
     pub id: RolloutId,
@@ -116,7 +117,7 @@ pub struct RolloutView {
     pub rejected: Option<Rejected>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RolloutKindWord {
     Forward,
@@ -125,7 +126,7 @@ pub enum RolloutKindWord {
     Restart,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceView {
     pub id: InstanceId,
@@ -160,7 +161,7 @@ pub struct InstanceView {
 }
 
 /// What is known of an instance at present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ObservedWord {
     Known,

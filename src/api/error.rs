@@ -1,12 +1,13 @@
 //! Errors as RFC 9457 problem documents.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Media type of an error's body.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What went wrong and what to do about it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProblemDetails {
     /// Names the kind of problem for programs: `urn:evenkeel:problem:not-found`.

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{CommitId, Preview, SourceName, Timestamp};
@@ -12,7 +13,7 @@ pub const MAX_FILES: usize = 20_000;
 
 /// A tree to be planned as if it were that of a source: either its files, or a commit of the
 /// source that was fetched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlanInput {
     /// One that is not there is looked at as if it were just added.
@@ -27,7 +28,7 @@ pub struct PlanInput {
     pub project: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlanFile {
     /// Below the repository's root, `/` between the parts.
@@ -36,7 +37,7 @@ pub struct PlanFile {
     pub content: PlanContent,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PlanContent {
     Text(String),

@@ -1,5 +1,6 @@
 //! An app's history: releases, and the commits of a source.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::release::ReleaseState;
@@ -10,7 +11,7 @@ use crate::model::{
 use super::app::Rejected;
 use super::app_status::rejected;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseView {
     pub id: ReleaseId,
@@ -33,7 +34,7 @@ pub struct ReleaseView {
     pub rejected: Option<Rejected>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ReleaseStateWord {
     New,
@@ -72,7 +73,7 @@ pub fn releases(app: &App) -> Vec<ReleaseView> {
 }
 
 /// A commit of a source that was seen.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommitView {
     pub id: CommitId,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::quantity::{format_duration, parse_duration};
@@ -12,7 +13,7 @@ use crate::model::{
 };
 
 /// What `POST` and `PUT` take. Secrets are named by files on the controller's host, never sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SourceInput {
     pub name: SourceName,
@@ -151,7 +152,7 @@ fn check_url(url: &str) -> Result<(), String> {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
     pub name: SourceName,
@@ -218,7 +219,7 @@ pub struct ForgeTrouble {
 }
 
 /// Live state of a source's sync.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncView {
     /// A fetch or its evaluation is under way.
@@ -234,7 +235,7 @@ pub struct SyncView {
 }
 
 /// Where a forge reports pushes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Webhook {
     /// The address to enter at the forge.
@@ -257,7 +258,7 @@ pub struct Webhook {
 }
 
 /// How a webhook is set up at one kind of forge.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookSetup {
     pub vendor: Vendor,
@@ -273,7 +274,7 @@ pub struct WebhookSetup {
 }
 
 /// What the sender of a delivery is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HookAnswer {
     pub verdict: DeliveryVerdict,
@@ -285,7 +286,7 @@ pub struct HookAnswer {
     pub id: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SourceState {
     /// Never synced yet.
@@ -302,7 +303,7 @@ pub enum SourceState {
 }
 
 /// Deletions that wait for a person.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeldView {
     pub commit: CommitId,
@@ -312,7 +313,7 @@ pub struct HeldView {
     pub deletions: Vec<HeldDeletion>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeldDeletion {
     pub app: AppKey,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::preview::FieldPreview;
@@ -10,7 +11,7 @@ use crate::model::{AppName, HealthState, ProjectName, SyncState, Timestamp};
 use super::{AppStatus, Revision};
 
 /// Body of the verbs that keep a reason; all of it may be left out.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ReasonInput {
     /// Kept in the event, for those who ask later.
@@ -18,7 +19,7 @@ pub struct ReasonInput {
 }
 
 /// Body of `rollback`; all of it may be left out.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RollbackInput {
     /// Kept in the event, for those who ask later.
@@ -28,7 +29,7 @@ pub struct RollbackInput {
 }
 
 /// Body of `suspend`; all of it may be left out.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct SuspendInput {
     /// Kept in the event, for those who ask later.
@@ -39,7 +40,7 @@ pub struct SuspendInput {
 }
 
 /// Body of `scale`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScaleInput {
     pub replicas: u32,
@@ -53,7 +54,7 @@ pub struct ScaleInput {
 }
 
 /// What Git declares of an app against what runs, field by field.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppDiff {
     pub project: ProjectName,
@@ -69,12 +70,12 @@ pub struct AppDiff {
 }
 
 /// Body of the verbs that take nothing; may be left out.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EmptyInput {}
 
 /// Why nothing more happens to an app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Why {
     pub project: ProjectName,
@@ -89,7 +90,7 @@ pub struct Why {
     pub placement: Option<Funnel>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiting {
     pub what: String,
@@ -98,7 +99,7 @@ pub struct Waiting {
 }
 
 /// How many nodes each rule left out, each node counted at the first rule it fails.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Funnel {
     pub considered: usize,

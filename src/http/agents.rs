@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ use crate::model::NodeName;
 /// Longest line of output; a longer one is cut into several.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct StreamParams {
     node: NodeName,
 }

@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::auth::Caller;
@@ -16,7 +17,7 @@ use crate::api::{
 };
 use crate::model::{App, AppKey, Snapshot};
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListParams {
     project: Option<String>,
@@ -116,7 +117,7 @@ pub async fn instances(
     Ok(Json(Page::whole(instances)))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RolloutParams {
     limit: Option<usize>,

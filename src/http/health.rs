@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::AppState;
 use crate::controller::Role;
@@ -12,6 +13,21 @@ use crate::controller::Role;
 /// The process answers.
 pub async fn live() -> &'static str {
     "ok\n"
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct Ready {
+    ready: bool,
+    /// leader or follower
+    role: &'static str,
+    /// URL of the leader.
+    leader: Option<String>,
+    /// The last thing asked of the database was answered.
+    database: bool,
+    /// The cluster's state is in memory.
+    loaded: bool,
+    generation: i64,
+    version: &'static str,
 }
 
 /// The cluster's state is known here and the database answers.
@@ -22,14 +38,17 @@ pub async fn ready(State(state): State<AppState>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = Json(json!({
-        "ready": status.is_ready(),
-        "role": match status.role { Role::Leader => "leader", Role::Follower => "follower" },
-        "leader": status.leader,
-        "database": status.database,
-        "loaded": status.loaded,
-        "generation": status.generation,
-        "version": env!("CARGO_PKG_VERSION"),
-    }));
+    let body = Json(Ready {
+        ready: status.is_ready(),
+        role: match status.role {
+            Role::Leader => "leader",
+            Role::Follower => "follower",
+        },
+        leader: status.leader,
+        database: status.database,
+        loaded: status.loaded,
+        generation: status.generation.0,
+        version: env!("CARGO_PKG_VERSION"),
+    });
     (code, body).into_response()
 }

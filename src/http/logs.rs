@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::apps::with_app;
@@ -20,7 +21,7 @@ const DEFAULT_TAIL: usize = 100;
 /// Most lines from the end of each instance.
 const MAX_TAIL: usize = 10_000;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogParams {
     tail: Option<usize>,

@@ -17,6 +17,9 @@ mod apps;
 mod auth;
 mod commit;
 mod credentials;
+mod describe;
+mod docs;
+mod document;
 mod events;
 mod extract;
 mod forward;
@@ -43,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use auth::Caller;
 pub use credentials::Tokens;
+pub use document::document;
 pub use problem::Problem;
 pub use serve::{Limits, serve, serve_with};
 

@@ -59,12 +59,12 @@ pub async fn show(State(state): State<AppState>, caller: Caller) -> Result<Respo
         events: events.as_deref(),
     })
     .unwrap_or_default();
-    Ok(safe(html))
+    Ok(self::html(html))
 }
 
 /// A page of its own with this title.
 pub(super) fn answer(title: &str, body: &str) -> Response {
-    safe(format!(
+    self::html(format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\">\
          <title>Evenkeel: {}</title><style>{STYLE}</style></head><body>{body}</body></html>",
@@ -72,8 +72,9 @@ pub(super) fn answer(title: &str, body: &str) -> Response {
     ))
 }
 
-/// No page runs or loads anything, whatever stands in it.
-fn safe(html: String) -> Response {
+/// An answer that the browser keeps to itself, and that may run and fetch nothing, whatever
+/// stands in it.
+pub(super) fn html(html: String) -> Response {
     let mut response = Html(html).into_response();
     let headers = response.headers_mut();
     headers.insert(

@@ -1,7 +1,8 @@
-//! A route: its path, who may use it, and what bounds it.
+//! A route: its path, who may use it, what bounds it, and what it says of itself.
 //!
 //! Invariant: this is the only way to a handler. So no route is without an
-//! [`Access`], a deadline and a limit, and the list of routes is complete.
+//! [`Access`], a deadline, a limit and a place in the document, and the list of
+//! routes is complete.
 
 use std::time::Duration;
 
@@ -13,7 +14,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Extension, Router};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
 use super::auth::{self, Access};
+use super::describe::{Described, Tells};
 use super::extract::BodyLimit;
 use super::{AppState, MAX_BODY_BYTES, Problem, forward, hooks};
 
@@ -24,6 +28,15 @@ pub struct Route {
     pub method: Method,
     pub path: &'static str,
     pub access: Access,
+    /// What it is for.
+    pub summary: &'static str,
+    /// Codes of success, and what each means where there are several.
+    pub codes: Vec<(u16, &'static str)>,
+    /// Media type of an answer that is not JSON.
+    pub content: Option<&'static str>,
+    /// The answer's schema, where the handler's signature does not tell it.
+    pub answer: Option<fn(&mut SchemaGenerator) -> Schema>,
+    pub describe: fn(&mut Described, &mut SchemaGenerator),
     handler: MethodRouter<AppState>,
     /// Followers pass it on.
     leader: bool,
@@ -36,7 +49,7 @@ pub struct Route {
 }
 
 impl Route {
-    fn new<H, T>(
+    fn new<H, T, A>(
         method: Method,
         filter: MethodFilter,
         path: &'static str,
@@ -44,10 +57,15 @@ impl Route {
         handler: H,
     ) -> Route
     where
-        H: Handler<T, AppState>,
+        H: Handler<T, AppState> + Tells<A>,
         T: 'static,
     {
         Route {
+            summary: "",
+            codes: vec![(200, "Done")],
+            content: None,
+            answer: None,
+            describe: <H as Tells<A>>::describe,
             leader: method != Method::GET,
             taken_in: false,
             method,
@@ -57,6 +75,36 @@ impl Route {
             body: Some(MAX_BODY_BYTES),
             deadline: Some(REQUEST_DEADLINE),
         }
+    }
+
+    /// What it is for, in one line.
+    pub fn says(mut self, summary: &'static str) -> Route {
+        self.summary = summary;
+        self
+    }
+
+    /// Success is this code instead of 200.
+    pub fn code(mut self, code: u16) -> Route {
+        self.codes = vec![(code, "Done")];
+        self
+    }
+
+    /// Another code of success, and when it is given.
+    pub fn or_code(mut self, code: u16, when: &'static str) -> Route {
+        self.codes.push((code, when));
+        self
+    }
+
+    /// Its answer is not JSON.
+    pub fn content(mut self, media_type: &'static str) -> Route {
+        self.content = Some(media_type);
+        self
+    }
+
+    /// Its answer is a `T` as JSON, also where its handler builds it by hand.
+    pub fn answers<T: JsonSchema>(mut self) -> Route {
+        self.answer = Some(SchemaGenerator::subschema_for::<T>);
+        self
     }
 
     /// A read that only the leader can answer: it alone plans, and agents are connected to it.
@@ -110,9 +158,9 @@ impl Route {
 macro_rules! methods {
     ($($name:ident $method:ident),*) => {$(
         /// A route of this method.
-        pub fn $name<H, T>(path: &'static str, access: Access, handler: H) -> Route
+        pub fn $name<H, T, A>(path: &'static str, access: Access, handler: H) -> Route
         where
-            H: Handler<T, AppState>,
+            H: Handler<T, AppState> + Tells<A>,
             T: 'static,
         {
             Route::new(Method::$method, MethodFilter::$method, path, access, handler)

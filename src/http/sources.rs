@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::auth::Caller;
@@ -137,7 +138,7 @@ pub async fn put(
     one(&state, &caller, &name).map(Json)
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveParams {
     /// Take its apps down too.
@@ -183,7 +184,7 @@ pub async fn sync(
     Ok((StatusCode::ACCEPTED, Json(status)))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommitParams {
     limit: Option<usize>,

@@ -1,5 +1,6 @@
 //! The record of what was done, by whom and why.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use super::id::{AppKey, CommitId, InstanceId, NodeName, RolloutId, SourceName};
 use super::time::Timestamp;
 
 /// One thing that happened. `message` is a sentence that holds the reason.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// Given by the store; 0 before.

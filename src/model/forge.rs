@@ -4,12 +4,13 @@
 //! as plain data, and the cutting of texts to what a forge takes. Deliberately absent: how a
 //! vendor wants it sent (`forge`), what a commit deserves (`plan::statuses`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::id::{CommitId, SourceName};
 
 /// Where statuses of a source's commits are posted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ForgeSpec {
     pub kind: ForgeKind,
@@ -32,7 +33,7 @@ pub struct ForgeSpec {
 }
 
 /// A GitHub App: signs for itself with its key, and gets short-lived tokens for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GitHubApp {
     /// Its App ID or client ID.
@@ -44,7 +45,9 @@ pub struct GitHubApp {
     pub installation_id: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum ForgeKind {
     #[serde(rename = "github")]

@@ -22,6 +22,7 @@ pub mod pull_request;
 pub mod quantity;
 pub mod release;
 pub mod rollout;
+pub mod schema;
 pub mod snapshot;
 pub mod source;
 pub mod spec;

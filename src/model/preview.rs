@@ -13,7 +13,7 @@ use super::id::{AppKey, CommitId, NodeName, SourceName};
 use super::problem::Problem;
 
 /// What a tree would change if its source came to it now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Preview {
     pub source: SourceName,
@@ -68,7 +68,7 @@ impl PreviewVerdict {
 }
 
 /// How many apps fall into which [`PreviewAction`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PreviewCounts {
     pub create: usize,
@@ -103,7 +103,7 @@ pub enum PreviewAction {
     Foreign,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppPreview {
     pub app: AppKey,
@@ -126,7 +126,7 @@ pub struct AppPreview {
 }
 
 /// One field that differs; values that may be secret are hidden.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FieldPreview {
     /// As it is written in a spec: `env.LOG`, `replicas`.
@@ -147,8 +147,9 @@ pub enum FieldEffect {
     InPlace,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "PreviewReplicas")]
 pub struct Replicas {
     /// Of the version it runs or moves to now.
     pub before: u32,
@@ -157,7 +158,7 @@ pub struct Replicas {
     pub serving: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Place {
     pub slot: u32,
@@ -165,7 +166,7 @@ pub struct Place {
 }
 
 /// Whether the rollout would come to its end.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Fit {
     /// Nothing has to be placed or stopped.
@@ -194,7 +195,7 @@ impl Fit {
 }
 
 /// Whether users would notice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Downtime {
     /// Always as many serve as now, or as are declared.

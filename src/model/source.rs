@@ -65,7 +65,7 @@ impl PullRequestPolicy {
 }
 
 /// Where the controller finds secrets: names of files on its host, never the values.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Credentials {
     pub username: Option<String>,
@@ -128,7 +128,7 @@ pub struct Held {
 }
 
 /// How the last sync went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum SyncOutcome {
     Never,

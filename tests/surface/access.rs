@@ -156,3 +156,19 @@ async fn bad_requests_are_told_what_is_wrong_with_them() {
     );
     server.stop().await;
 }
+
+#[tokio::test]
+async fn the_document_and_its_page_are_served() {
+    let server = Server::start().await;
+    let document = server.get("/openapi.json").await.check(StatusCode::OK);
+    assert_eq!(&document.body, evenkeel::http::document());
+    assert_eq!(document.headers["content-type"], "application/json");
+    let page = server.get("/docs").await.check(StatusCode::OK);
+    assert!(page.headers.contains_key("content-security-policy"));
+    assert!(page.text.contains("GET /api/v1/apps"), "{}", page.text);
+    for path in ["/openapi.json", "/docs"] {
+        let request = server.http.get(format!("{}{path}", server.url));
+        Answer::of(request).await.problem(401, "unauthorized");
+    }
+    server.stop().await;
+}
