@@ -94,6 +94,7 @@ impl Cluster {
             credentials: Credentials::default(),
             webhook_secret_file: None,
             forge: None,
+            pull_requests: Default::default(),
         };
         self.handle
             .transact("bench", |snapshot, now, _| {

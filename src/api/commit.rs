@@ -1,5 +1,6 @@
 //! What became of a commit: the document that a commit's status at its forge links to.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{AppKey, CommitId, SourceName, StatusState, Timestamp};
@@ -8,7 +9,7 @@ use super::app::Rejected;
 use super::release::CommitView;
 use super::source::HeldView;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommitReport {
     pub source: SourceName,
@@ -27,7 +28,7 @@ pub struct CommitReport {
     pub told: Vec<ToldView>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusView {
     pub state: StatusState,
@@ -35,7 +36,7 @@ pub struct StatusView {
     pub description: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TouchedApp {
     pub app: AppKey,
@@ -48,7 +49,7 @@ pub struct TouchedApp {
     pub path: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum AppVerdict {
     /// It is being brought to this commit.
@@ -67,7 +68,7 @@ pub enum AppVerdict {
 }
 
 /// A message to the forge.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ToldView {
     pub context: String,
@@ -80,7 +81,7 @@ pub struct ToldView {
     pub at: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Delivery {
     Queued,

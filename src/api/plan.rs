@@ -66,7 +66,7 @@ impl PlanFile {
 }
 
 /// An open pull request as it was last planned.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PullView {
     pub number: u64,

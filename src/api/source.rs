@@ -198,7 +198,7 @@ pub struct SourceStatus {
 }
 
 /// How telling a source's forge goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ForgeState {
     /// `null`: the last that was to be told arrived, or there was nothing yet.
@@ -207,7 +207,7 @@ pub struct ForgeState {
 }
 
 /// Why what is to be told does not arrive. It goes by itself with the first that does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ForgeTrouble {
     /// `credentials`, `forbidden`, `notFound`, `rateLimited`, `unreachable`, `faulty`,

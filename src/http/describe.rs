@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::auth::Caller;
 use super::extract::{
-    App, Json, NodeParam, OptionalJson, Params, RawBody, SourceParam, TokenParam,
+    App, CommitParam, Json, NodeParam, OptionalJson, Params, RawBody, SourceParam, TokenParam,
 };
 use super::{AppState, Problem};
 
@@ -61,6 +61,7 @@ impl Takes for HeaderMap {}
 // What stands in the path is told by the path.
 impl Takes for App {}
 impl Takes for SourceParam {}
+impl Takes for CommitParam {}
 impl Takes for NodeParam {}
 impl Takes for TokenParam {}
 impl<T> Takes for Path<T> {}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
@@ -138,7 +138,7 @@ fn id(route: &Route) -> String {
         id.push_str(&first.to_ascii_uppercase());
         id.push_str(rest);
     }
-    if route.path == "/" && route.method == Method::GET {
+    if route.content == Some("text/html") {
         id.push_str("Page");
     }
     id

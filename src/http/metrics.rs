@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use super::{AppState, Problem};
 use crate::api::app_status;
 use crate::controller::{Counts, Gauges, Role, RolloutEnd, Sum, SyncEnd};
-use crate::model::{SourceName, AppKey, DeliveryVerdict, EventKind, InstancePhase, Snapshot};
+use crate::model::{AppKey, DeliveryVerdict, EventKind, InstancePhase, Snapshot, SourceName};
 
 /// For the one question to the database.
 const DEADLINE: Duration = Duration::from_secs(2);

@@ -6,8 +6,8 @@ use super::auth::{
 };
 use super::route::{Route, delete, get, post, put};
 use super::{
-    MAX_REPORT_BYTES, agents, apps, commit, docs, document, events, health, hooks, logs, metrics, nodes,
-    page, plan,
+    MAX_REPORT_BYTES, agents, apps, commit, docs, document, events, health, hooks, logs, metrics,
+    nodes, page, plan,
 };
 use super::{rollouts, sources, tokens, verbs};
 use crate::api::Page;
