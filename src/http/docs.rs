@@ -209,7 +209,14 @@ mod tests {
                 assert!(page.contains(&head), "{head}");
             }
         }
-        for outside in ["<script", "http://", "https://", "url(", "@import"] {
+        for outside in [
+            "<script",
+            "<link",
+            " src=",
+            "href=\"http",
+            "url(",
+            "@import",
+        ] {
             assert!(!page.contains(outside), "{outside}");
         }
         // Every link leads somewhere on the page.
