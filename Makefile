@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: crash-points demo test plan-test lint bench setup engine images
+.PHONY: crash-points fuzz demo test plan-test lint bench setup engine images
 
 # From a fresh machine to a cluster that rolls out, rolls back and heals itself.
 # Where no Engine can run, the demo runs its apps as plain processes.
@@ -20,6 +20,11 @@ test: setup engine images
 # CRASH_ONLY=docker-: points with that word. CRASH_AT_ONCE=8: runs side by side.
 crash-points: setup engine images
 	CRASH_POINTS=all cargo test --test crash_points -- --nocapture
+
+# Hostile input: FUZZ_S seconds for each target, from FUZZ_SEED on.
+FUZZ_S ?= 60
+fuzz: setup
+	FUZZ_S=$(FUZZ_S) cargo test --test fuzz -- --nocapture
 
 # Seconds after a change to the planner.
 plan-test:
