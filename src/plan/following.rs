@@ -73,6 +73,14 @@ impl Following {
         first
     }
 
+    /// The head is known, and nothing of it was taken over: what it lost and what a later one
+    /// brings back is not told by comparing the two.
+    pub fn refused(&mut self, head: &CommitId) -> bool {
+        let first = self.wrote(head);
+        self.differing = Differing::All;
+        first
+    }
+
     pub fn failed(&mut self) {
         self.failed = true;
     }
@@ -103,8 +111,17 @@ mod tests {
         assert!(!following.is_taken(&head("1"), false));
         following.wrote(&head("2"));
         assert!(following.is_taken(&head("2"), false) && !following.is_taken(&head("2"), true));
+        following.refused(&head("empty"));
+        following.saw(only(&["a/b"]));
+        assert_eq!(
+            following.touched(&head("3")),
+            None,
+            "all after an empty tree"
+        );
+        assert!(following.is_taken(&head("empty"), false));
+        following.wrote(&head("3"));
         following.saw(Differing::All);
         following.saw(only(&["a/b"]));
-        assert_eq!(following.touched(&head("3")), None);
+        assert_eq!(following.touched(&head("4")), None);
     }
 }

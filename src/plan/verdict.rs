@@ -77,7 +77,7 @@ pub fn judge(
                 format!("{how}, {} times in all", status.exits),
             ));
         }
-        if rollout.phase == RolloutPhase::Baking && !status.ready {
+        if rollout.phase == RolloutPhase::Baking && gave_way(status, rollout) {
             return Ok(judgement(
                 instance,
                 Verdict::FailedBake,
@@ -92,7 +92,7 @@ pub fn judge(
             InstancePhase::Starting
             | InstancePhase::Running
             | InstancePhase::BackOff
-            | InstancePhase::Stopping => status.first_started_at,
+            | InstancePhase::Stopping => began(status),
         };
         if let Some(started) = started.filter(|_| !status.ready) {
             let deadline = work.watched(started) + policy.healthy_deadline;
@@ -156,6 +156,25 @@ pub fn judge(
         at(deadline);
     }
     Err(next)
+}
+
+/// From when on it has to become ready: its first start, or the present one where all before it
+/// ended without its doing (its node was started anew, its runtime went down).
+fn began(status: &InstanceStatus) -> Option<Timestamp> {
+    match status.exits {
+        0 => status.started_at,
+        _ => status.first_started_at,
+    }
+}
+
+/// Whether it stopped being ready by itself while the release was watched. One that its runtime
+/// took along, and that is coming up again, did not.
+fn gave_way(status: &InstanceStatus, rollout: &Rollout) -> bool {
+    let same_run = status
+        .started_at
+        .zip(rollout.baking_since)
+        .is_some_and(|(started, since)| started <= since);
+    !status.ready && (status.exits > 0 || same_run)
 }
 
 /// With no node to run on, nothing can make progress; that is not the release's fault.
@@ -222,7 +241,10 @@ fn nodes_whose_image(
             Some(ImageState::Present { digest }) => digest.as_deref() == Some(image),
             Some(ImageState::Pulling | ImageState::Failed { .. }) | None => false,
         };
-        node.liveness == Liveness::Ready && !same && counts(node.images.get(image))
+        // One that is silent for a moment comes back, and would then have to pull while the old
+        // ones are gone already.
+        let expected = node.liveness != Liveness::Lost;
+        expected && !same && counts(node.images.get(image))
     };
     let nodes = &work.input.snapshot.nodes;
     rollout

@@ -261,7 +261,12 @@ impl Follower {
                 },
             )
             .await?;
-        if self.following.wrote(&fetched.head) {
+        // An empty tree was refused as a whole.
+        let first_time = match catalog.spec_files {
+            0 => self.following.refused(&fetched.head),
+            _ => self.following.wrote(&fetched.head),
+        };
+        if first_time {
             self.record(fetched).await;
         }
         Ok(())

@@ -248,3 +248,43 @@ fn a_deadline_that_nobody_watched_condemns_nothing() {
     let rejection = world.app("web").quarantine.values().next().unwrap();
     assert_eq!(rejection.verdict, Verdict::NotReady);
 }
+
+/// What a node's reboot or its runtime's end does to an instance says nothing of the release.
+#[test]
+fn an_instance_that_its_runtime_took_along_condemns_nothing() {
+    for phase in [RolloutPhase::Baking, RolloutPhase::Progressing] {
+        let bake = Duration::from_secs(600);
+        let mut world = update_to(Behaviour::Healthy, |s| {
+            s.with(|s| s.rollout.bake_time = bake)
+        });
+        world.rounds(20);
+        assert_eq!(
+            world.app("web").rollout.as_ref().unwrap().phase,
+            RolloutPhase::Baking
+        );
+        world.wait(400);
+        let (key, now) = (key("web"), world.now);
+        let app = world.app("web");
+        let mut changes = Vec::new();
+        if phase == RolloutPhase::Progressing {
+            let mut rollout = app.rollout.clone().unwrap();
+            rollout.phase = phase;
+            rollout.progress_at = now;
+            changes.push(Change::PutRollout(Box::new(rollout)));
+        }
+        let instance = app.instances.values().next().unwrap();
+        let mut status = instance.status.clone().unwrap();
+        status.ready = false;
+        status.ready_since = None;
+        status.restarts += 1;
+        status.started_at = Some(now);
+        changes.push(Change::Observe {
+            app: key,
+            instance: instance.id,
+            status: Box::new(status),
+        });
+        world.apply(&changes);
+        world.plan();
+        assert!(world.app("web").quarantine.is_empty(), "{phase:?}");
+    }
+}
