@@ -2,6 +2,7 @@
 
 use crate::model::snapshot::Observed;
 use crate::model::{Goal, Instance, InstanceId, Release, Timestamp};
+use crate::mutant::{Mutant, mutant};
 
 use super::drain::is_leaving;
 use super::work::Work;
@@ -56,7 +57,12 @@ pub fn healthy_at(instance: &Instance, release: &Release) -> Option<Timestamp> {
         .as_ref()
         .filter(|s| s.ready)
         .and_then(|s| s.ready_since)
-        .map(|since| since + release.spec.rollout.min_healthy_time)
+        .map(|since| {
+            if mutant(Mutant::MinHealthySkipped) {
+                return since;
+            }
+            since + release.spec.rollout.min_healthy_time
+        })
 }
 
 /// Sorts the app's instances against the release that is wanted now.

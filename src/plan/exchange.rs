@@ -18,6 +18,7 @@ use super::verdict::last_word;
 use super::work::Work;
 use crate::model::spec::Strategy;
 use crate::model::{App, InstanceId, Release, WorkloadDigest};
+use crate::mutant::{Mutant, mutant};
 
 /// What may be done to instances that serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,13 +248,14 @@ fn stop_surplus(work: &mut Work<'_>, wanted: &Release, bounds: Bounds) {
 /// How many serving instances may stop now.
 fn budget(sorted: &[Sorted], bounds: Bounds) -> usize {
     let available = count(sorted, Bucket::NewHealthy) + count(sorted, Bucket::OldReady);
-    let floor = bounds.replicas.saturating_sub(bounds.unavailable);
+    let below = usize::from(mutant(Mutant::FloorOffByOne));
+    let floor = bounds.replicas.saturating_sub(bounds.unavailable + below);
     available.saturating_sub(floor)
 }
 
 fn stop_serving(work: &mut Work<'_>, wanted: &Release, bounds: Bounds, recreate: bool, why: &str) {
     let sorted = sort(work, wanted);
-    let budget = if recreate {
+    let budget = if recreate || mutant(Mutant::StopBeforeStart) {
         usize::MAX
     } else {
         budget(&sorted, bounds)
@@ -371,7 +373,8 @@ fn create(
         }
         return;
     }
-    let room = (bounds.replicas + bounds.surge).saturating_sub(total);
+    let beyond = usize::from(mutant(Mutant::SurgeOffByOne));
+    let room = (bounds.replicas + bounds.surge + beyond).saturating_sub(total);
     if room == 0 && !slots.is_empty() {
         work.wait_for(
             format!(

@@ -30,6 +30,7 @@ use crate::model::node::{RUNTIME_DOCKER, RUNTIME_PROCESS, RUNTIME_UNKNOWN};
 use crate::model::quantity::{Resources, format_cpu, format_memory};
 use crate::model::spec::{PlacementStrategy, Task};
 use crate::model::{AppKey, AppSpec, InstanceId, Liveness, Node, NodeName, Scheduling, Snapshot};
+use crate::mutant::{Mutant, mutant};
 use overlay::Held;
 
 /// Why no node was chosen. Each node counts at the first rule it fails.
@@ -280,18 +281,21 @@ fn fits(
 ) -> Result<(), Exclusion> {
     let free = node.facts.capacity.minus(held.requests);
     let needs = request.spec.requests;
-    if needs.cpu_millis > free.cpu_millis {
+    let generous = mutant(Mutant::ResourcesOverCommitted);
+    if needs.cpu_millis > free.cpu_millis && !generous {
         return Err(Exclusion::Cpu {
             free: free.cpu_millis,
         });
     }
-    if needs.memory_bytes > free.memory_bytes {
+    if needs.memory_bytes > free.memory_bytes && !generous {
         return Err(Exclusion::Memory {
             free: free.memory_bytes,
         });
     }
     for port in request.spec.workload.fixed_host_ports() {
-        if let Some(holder) = held.host_ports.get(&port) {
+        if let Some(holder) = held.host_ports.get(&port)
+            && !mutant(Mutant::PortsOverCommitted)
+        {
             return Err(Exclusion::Rule(format!(
                 "host port {} is held by {}",
                 port.0,
@@ -301,7 +305,7 @@ fn fits(
     }
     for volume in request.spec.workload.exclusive_volumes() {
         let key = (request.app.clone(), volume.to_owned());
-        if held.volumes.contains_key(&key) {
+        if held.volumes.contains_key(&key) && !mutant(Mutant::VolumesShared) {
             return Err(Exclusion::Rule(format!(
                 "volume {volume} is held by another instance of it"
             )));

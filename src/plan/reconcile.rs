@@ -14,6 +14,7 @@ use crate::model::{
     Change, Declared, EventKind, Liveness, Release, ReleaseId, ReleaseState, Rollout, RolloutKind,
     RolloutPhase, Verdict,
 };
+use crate::mutant::{Mutant, mutant};
 
 /// Rounds per run. A run needs a handful; the bound keeps a rule that feeds on
 /// itself from hanging the planner.
@@ -138,7 +139,7 @@ fn leave_lost_nodes(work: &mut Work<'_>) {
                 ),
                 None,
             );
-        } else if brake.holds(silent, nodes.len()) {
+        } else if brake.holds(silent, nodes.len()) && !mutant(Mutant::SilenceBrakeOff) {
             work.wait_for(
                 format!(
                     "word of the nodes: {silent} of {} nodes are silent at once, so the fault is \
@@ -147,7 +148,7 @@ fn leave_lost_nodes(work: &mut Work<'_>) {
                 ),
                 None,
             );
-        } else if silence >= policy.after {
+        } else if silence >= policy.after || mutant(Mutant::RescheduleOnSuspect) {
             work.stop_instance(
                 id,
                 &format!("node {node} has been silent for {} s", silence.as_secs()),
@@ -226,7 +227,9 @@ fn choose_target(work: &mut Work<'_>) {
         work.wait_for(words, until);
         return;
     }
-    if let Some(rejection) = work.app.rejection_of_declared() {
+    if let Some(rejection) = work.app.rejection_of_declared()
+        && !mutant(Mutant::QuarantineForgotten)
+    {
         let mut words = format!(
             "a new commit: {} is quarantined ({})",
             rejection.commit.short(),

@@ -20,6 +20,7 @@ use crate::model::{
     Change, EventKind, Evidence, NodeName, Order, Rejection, Release, ReleaseState, Rollout,
     RolloutId, RolloutKind, RolloutPhase, Verdict,
 };
+use crate::mutant::{Mutant, mutant};
 
 /// Starts the move to `release`, which the app already has. Refuses a forward
 /// one that can never come to its end, before anything is touched.
@@ -413,7 +414,7 @@ pub fn advance(work: &mut Work<'_>) {
                 .instances
                 .values()
                 .any(|i| i.wants_run() && i.is_ready() && !work.app.is_current(i, &release));
-            if waiting.is_empty() || !serving {
+            if waiting.is_empty() || !serving || mutant(Mutant::ImagesNotAwaited) {
                 next.phase = RolloutPhase::Progressing;
                 next.progress_at = work.now();
             } else {
@@ -585,7 +586,7 @@ fn fail(work: &mut Work<'_>, rollout: Rollout, release: &Arc<Release>, judgement
             None,
         );
     };
-    if rollout.is_rollback() {
+    if rollout.is_rollback() && !mutant(Mutant::RollbackRolledBack) {
         // A rollback is never rolled back again: it stands still, degraded and loud.
         let words = format!(
             "the rollback itself fails and is not rolled back again: {}",
@@ -609,7 +610,11 @@ fn fail(work: &mut Work<'_>, rollout: Rollout, release: &Arc<Release>, judgement
         return;
     }
     let rejection = reject(work, release, judgement, Some(rollout.id));
-    let back = work.app.latest_stable_except(&release.spec_digest).cloned();
+    let mut back = work.app.latest_stable_except(&release.spec_digest).cloned();
+    if mutant(Mutant::RollbackToUnproven) {
+        let others = work.app.releases.values().filter(|r| r.id != release.id);
+        back = others.max_by_key(|r| r.number).cloned();
+    }
     let (event, kind, words) = match &back {
         Some(to) => (
             RolloutEvent::RollBack,

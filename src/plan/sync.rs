@@ -9,6 +9,7 @@ use crate::model::{
     Actor, App, AppKey, Catalog, Change, CommitId, Declaration, Declared, Event, EventKind,
     Invalid, Problem, Snapshot, Source, SourceName, SourceSpec, SyncOutcome, Timestamp,
 };
+use crate::mutant::{Mutant, mutant};
 
 #[derive(Clone, Copy, Debug)]
 pub struct SyncInput<'a> {
@@ -230,7 +231,7 @@ impl Run<'_> {
                 self.keep_invalid(app, problems.clone());
             }
             (None, None, Some(app)) if foreign.is_none() && app.declared.is_some() => {
-                if catalog.unreadable.contains(&app.path) {
+                if catalog.unreadable.contains(&app.path) && !mutant(Mutant::UnreadableIsDeletion) {
                     let problems: Vec<Problem> = catalog
                         .problems
                         .iter()
@@ -388,7 +389,7 @@ impl Run<'_> {
         let of = count_declared();
         let brake = self.input.settings.deletions;
         let before = source.held.as_ref();
-        let braked = brake.holds(deletions.len(), of);
+        let braked = brake.holds(deletions.len(), of) && !mutant(Mutant::DeletionBrakeOff);
         // What a person was told waits for them goes on waiting for them, also
         // when a later commit brings the number below the brake.
         let (waiting, now): (BTreeMap<_, _>, BTreeMap<_, _>) = deletions

@@ -213,7 +213,11 @@ impl<'a> Work<'a> {
     pub fn observe<'i>(&self, instance: &'i Instance) -> Observed<'i> {
         // Placed ones come on nodes that are heard.
         if !self.heard {
-            return self.input.snapshot.observe(instance);
+            let seen = self.input.snapshot.observe(instance);
+            if seen == Observed::Unknown && mutant(Mutant::UnknownIsAbsent) {
+                return Observed::Absent;
+            }
+            return seen;
         }
         match &instance.status {
             Some(_) if instance.is_gone() => Observed::Absent,

@@ -145,10 +145,14 @@ fn describe(change: &Change) -> String {
         Change::Declare { app, .. } => format!("declare {}", app.name),
         Change::Undeclare { app } => format!("undeclare {}", app.name),
         Change::RemoveApp { app } => format!("remove {}", app.name),
-        Change::SetScheduling { node, scheduling } => format!("{node} {scheduling:?}"),
+        Change::SetScheduling {
+            node, scheduling, ..
+        } => format!("{node} {scheduling:?}"),
         Change::SetSuspension { app, suspension } => {
             format!("{} suspended {}", app.name, suspension.is_some())
         }
+        Change::SetScale { app, .. } => format!("{} scaled", app.name),
+        Change::SetIncarnation { app, .. } => format!("{} anew", app.name),
         Change::PutSource(_) => "source".to_owned(),
         Change::RemoveSource(_) => "source gone".to_owned(),
         Change::SetInvalid { app, .. } => format!("invalid {}", app.name),

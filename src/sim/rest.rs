@@ -160,7 +160,7 @@ impl World {
                 }
             }
         }
-        let replicas = target.spec.replicas as usize;
+        let replicas = app.replicas_of(target) as usize;
         if slots.len() != replicas || others > 0 {
             return Some(format!(
                 "{} of {replicas} slots serve, and {others} other containers exist",

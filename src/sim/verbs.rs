@@ -4,7 +4,7 @@ use super::rng::Rng;
 use crate::model::{AppKey, Change, NodeName, Scheduling, Snapshot, Timestamp};
 use crate::plan::Decision;
 use crate::plan::operate::{
-    plan_approve_held, plan_release, plan_resume, plan_rollback, plan_suspend,
+    plan_approve_held, plan_release, plan_resume, plan_rollback, plan_scale, plan_suspend,
 };
 
 /// Refusals are no decisions.
@@ -15,10 +15,11 @@ pub fn decide(seed: u64, snapshot: &Snapshot, now: Timestamp) -> Decision {
         return Decision::default();
     };
     let by = "ann";
-    let decision = match rng.below(8) {
-        0 | 1 => plan_rollback(now, snapshot, app, by, None),
+    let decision = match rng.below(9) {
+        7 => plan_scale(now, snapshot, app, by, rng.below(6) as u32, None, None),
+        0 | 1 => plan_rollback(now, snapshot, app, by, None, None),
         2 | 3 => plan_release(now, snapshot, app, by),
-        4 => plan_suspend(now, snapshot, app, by, None),
+        4 => plan_suspend(now, snapshot, app, by, None, None),
         5 => plan_resume(now, snapshot, app, by),
         6 => match rng.pick(&snapshot.sources.keys().collect::<Vec<_>>()) {
             Some(source) => plan_approve_held(now, snapshot, source, by),
@@ -43,6 +44,7 @@ fn schedule(rng: &mut Rng, snapshot: &Snapshot) -> Decision {
         changes: vec![Change::SetScheduling {
             node: node.clone(),
             scheduling,
+            note: None,
         }],
         events: Vec::new(),
     }

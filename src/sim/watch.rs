@@ -429,7 +429,7 @@ impl Watch {
             .and_then(|a| a.target_release());
         let promise = release.map_or(none, |release| {
             let policy = &release.spec.rollout;
-            let replicas = release.spec.replicas;
+            let replicas = app.map_or(0, |a| a.replicas_of(release));
             let unavailable = policy.max_unavailable.of_rounding_down(replicas);
             Promise {
                 since: now,
@@ -572,6 +572,8 @@ impl Watch {
             | Change::Declare { .. }
             | Change::SetInvalid { .. }
             | Change::SetSuspension { .. }
+            | Change::SetScale { .. }
+            | Change::SetIncarnation { .. }
             | Change::AddRelease(_)
             | Change::SetReleaseState { .. }
             | Change::PinImage { .. }

@@ -178,6 +178,7 @@ impl World {
                 credentials: Credentials::default(),
                 webhook_secret_file: None,
                 forge: None,
+                pull_requests: Default::default(),
             };
             let _ = self
                 .store

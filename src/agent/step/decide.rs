@@ -11,6 +11,7 @@ use crate::model::instance::{FailureKind, ProbeAnswer, ProbeKind};
 use crate::model::quantity::format_duration;
 use crate::model::spec::PullPolicy;
 use crate::model::{DesiredInstance, DesiredSet, EventKind, InstanceId};
+use crate::mutant::{Mutant, mutant};
 
 /// Grace for an instance of which nothing is known but that it runs.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -20,7 +21,7 @@ pub const LIMITS_RETRY: Duration = Duration::from_secs(60);
 /// The operations that bring what runs here closer to `desired`, by what is known at `now`.
 pub fn step(desired: &DesiredSet, local: &Local, now: Millis) -> Step {
     let mut step = Step::default();
-    if local.hold.is_some() {
+    if local.hold.is_some() && !mutant(Mutant::AgentIgnoresHold) {
         return step;
     }
     decide_images(desired, local, now, &mut step);

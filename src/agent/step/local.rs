@@ -12,6 +12,7 @@ use crate::agent::found::Found;
 use crate::model::instance::{Exit, Failure, ProbeAnswer, ProbeKind};
 use crate::model::spec::Limits;
 use crate::model::{DesiredSet, InstanceId};
+use crate::mutant::{Mutant, mutant};
 
 /// Everything the agent knows of its node.
 #[derive(Clone, Debug, Default)]
@@ -240,6 +241,6 @@ impl Local {
 
 impl RuntimeState {
     pub fn is_known(&self) -> bool {
-        self.reach == Reach::Known
+        self.reach == Reach::Known || mutant(Mutant::AgentTrustsSilence)
     }
 }
