@@ -80,6 +80,14 @@ fn versions<'a>(app: &'a App, snapshot: &Snapshot) -> BTreeSet<&'a WorkloadDiges
         .collect()
 }
 
+/// Whether every release of that workload is quarantined: nothing more of it may start.
+fn is_rejected(app: &App, workload: &WorkloadDigest) -> bool {
+    app.releases
+        .values()
+        .filter(|r| r.workload_digest == *workload)
+        .all(|r| app.quarantine.contains_key(&r.spec_digest))
+}
+
 fn check_app(snapshot: &Snapshot, old: &App, new: &App, found: &mut Vec<Violation>) {
     let mut broken = |text: String| found.push(Violation(format!("{}: {text}", new.key)));
     let Some(release) = new.target_release() else {
@@ -111,7 +119,11 @@ fn check_app(snapshot: &Snapshot, old: &App, new: &App, found: &mut Vec<Violatio
         ));
     }
     let (lived, live) = (versions(old, snapshot).len(), versions(new, snapshot).len());
-    if live > lived && live > 2 {
+    let both_rejected = versions(new, snapshot)
+        .into_iter()
+        .filter(|v| **v != release.workload_digest)
+        .all(|v| is_rejected(new, v));
+    if live > lived && live > 2 && !(live == 3 && both_rejected) {
         broken(format!("{live} versions would live at once"));
     }
     let target_changed = old.target != new.target;

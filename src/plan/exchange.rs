@@ -7,7 +7,8 @@
 //!   healthy for `minHealthyTime`, and only once images are in place;
 //! - what does not serve holds nobody up: it goes first, and its slot is
 //!   refilled side by side;
-//! - never more than two versions live: a third waits until one is gone.
+//! - never more than two versions live: a third waits until one is gone, unless both of
+//!   the others were rejected, since nothing rejected is started again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -85,8 +86,9 @@ pub fn plan_exchange(
     }
 }
 
-/// Where two other versions live, the one that stays until the other is gone:
-/// the one that serves most, then a proven one, then the newest.
+/// Where two other versions live, the one that stays until the other is gone: the one that
+/// serves most, then a proven one, then the newest; never a rejected one, since it may need
+/// new instances.
 fn third_version(
     work: &Work<'_>,
     wanted: &Arc<Release>,
@@ -107,6 +109,7 @@ fn third_version(
     work.app
         .releases
         .values()
+        .filter(|r| !work.app.quarantine.contains_key(&r.spec_digest))
         .filter_map(|r| versions.get(&r.workload_digest).map(|ready| (*ready, r)))
         .max_by_key(|(ready, r)| (*ready, r.is_stable(), r.number))
         .map(|(_, r)| Arc::clone(r))

@@ -16,3 +16,4 @@ mod rolling;
 mod statuses;
 mod strategies;
 mod syncing;
+mod third;

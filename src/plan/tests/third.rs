@@ -1,0 +1,84 @@
+//! A third version arrives while two others live.
+
+use std::collections::BTreeSet;
+
+use super::world::*;
+use crate::model::*;
+use crate::plan::operate::plan_rollback;
+
+/// Five of the second version, after the first was proven.
+fn two_versions() -> World {
+    let mut world = World::new(&["a", "b", "c"]);
+    for n in 1..=2 {
+        declare(&mut world, n);
+        world.settle();
+    }
+    world.watch();
+    world
+}
+
+fn instances_of(world: &World, images: &[&str]) -> BTreeSet<InstanceId> {
+    let app = world.app("web");
+    let of = |i: &&Instance| {
+        let image = app.releases[&i.release].image();
+        images.iter().any(|wanted| image == Some(*wanted))
+    };
+    app.instances.values().filter(of).map(|i| i.id).collect()
+}
+
+fn declare(world: &mut World, n: u32) {
+    let image = format!("web:{n}");
+    world.declare("web", &format!("000{n}"), spec(&image).replicas(5));
+}
+
+fn take_back(world: &mut World, to: u32) {
+    let to = format!("000{to}");
+    let back = plan_rollback(
+        world.now,
+        &world.snapshot,
+        &key("web"),
+        "eva",
+        None,
+        Some(&to),
+    )
+    .unwrap();
+    world.apply(&back.changes);
+}
+
+/// Until all serve `image`, nothing more of the `rejected` images starts.
+fn ends_at(world: &mut World, image: &str, rejected: &[&str]) {
+    let old = instances_of(world, rejected);
+    while world.serving("web") != format!("{image} x5") {
+        world.rounds(1);
+        let now = instances_of(world, rejected);
+        assert!(now.is_subset(&old), "a rejected release was started again");
+    }
+    assert!(world.low[&key("web")] >= 5);
+}
+
+#[test]
+fn a_rejected_version_is_not_the_one_that_stays() {
+    let mut world = two_versions();
+    take_back(&mut world, 1);
+    while !world.serving("web").contains("web:2 x4") {
+        world.rounds(1);
+    }
+    declare(&mut world, 3);
+    ends_at(&mut world, "web:3", &["web:2"]);
+}
+
+#[test]
+fn where_both_others_are_rejected_the_third_comes_at_once() {
+    let mut world = two_versions();
+    declare(&mut world, 3);
+    while !world.serving("web").contains("web:3 x2") {
+        world.rounds(1);
+    }
+    take_back(&mut world, 2);
+    world.rounds(1);
+    world.declare("web", "0004", spec("web:2").replicas(5));
+    world.rounds(1);
+    take_back(&mut world, 1);
+    assert_eq!(world.app("web").quarantine.len(), 2);
+    ends_at(&mut world, "web:1", &["web:2", "web:3"]);
+}
