@@ -2,9 +2,14 @@
 //! decides, sends out, and takes back what came of it. A crash loses it; what it wrote down stays
 //! with the [`Machine`].
 
+mod probes;
+mod report;
+
+use probes::Asking;
+pub use report::{Report, Sent, View};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -13,56 +18,13 @@ use super::machine::Machine;
 use super::rng::{Moment, Rng};
 use crate::agent::admission::{Admission, Known, admit};
 use crate::agent::step::absorb::{LookAgain, Outcome};
-use crate::agent::step::hysteresis::Pace;
-use crate::agent::step::{
-    DOCKER, InstanceView, Local, Millis, Note, Probing, image_views, instance_view, probing, step,
-};
-use crate::model::instance::{ProbeAnswer, ProbeKind};
-use crate::model::node::ImageState;
-use crate::model::{DesiredSet, Epoch, FailureKind, Generation, InstanceId};
-use crate::plan::observe::{NodeReport, SeenInstance, SeenNote};
+use crate::agent::step::{DOCKER, Local, Millis, Note, step};
+use crate::model::instance::ProbeKind;
+use crate::model::{DesiredSet, FailureKind, InstanceId};
 
-/// Between two full reports.
-const HEARTBEAT: u64 = 3_000;
-/// While all is quiet in the end the same silence is kept with fewer of them.
-const QUIET_HEARTBEAT: u64 = 9_000;
 const LIST_PERIOD: u64 = 15_000;
 const SAVE_PAUSE: u64 = 1_000;
 const WRITE_RETRY: u64 = 1_000;
-
-/// What is told to a controller.
-#[derive(Clone, Debug)]
-pub struct Report {
-    pub body: NodeReport,
-    pub session: Uuid,
-    pub sequence: u64,
-    pub applied: Option<(Epoch, Generation)>,
-}
-
-/// A report on its way, and what it shows, for when it was taken.
-#[derive(Clone, Debug)]
-pub struct Sent {
-    pub node: usize,
-    pub life: u64,
-    pub report: Report,
-    pub view: View,
-}
-
-/// The node as it is shown.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct View {
-    applied: Option<(Epoch, Generation)>,
-    instances: BTreeMap<InstanceId, InstanceView>,
-    images: BTreeMap<String, ImageState>,
-}
-
-struct Asking {
-    probing: Probing,
-    pace: Pace,
-    began: Moment,
-    /// Of the answer that is awaited; an older one is not asked again.
-    turn: u64,
-}
 
 pub struct Agent {
     pub life: u64,
@@ -334,77 +296,6 @@ impl Agent {
         self.later(ms, AgentEvent::Looked(look, id, found), out);
     }
 
-    /// A probe is answered. True: something is different.
-    fn probe(
-        &mut self,
-        id: InstanceId,
-        kind: ProbeKind,
-        turn: u64,
-        machine: &Machine,
-        out: &mut Out,
-    ) -> bool {
-        let now = self.millis(out.now);
-        let Some(asking) = self.asking.get_mut(&(id, kind)).filter(|a| a.turn == turn) else {
-            return false;
-        };
-        let Some(instance) = self.desired.as_ref().and_then(|d| d.instances.get(&id)) else {
-            return false;
-        };
-        let container = machine.containers.get(&id);
-        let serves = container.and_then(|c| c.serves().filter(|(from, _)| *from <= out.now));
-        let passed = serves.is_some_and(|(_, until)| out.now < until);
-        let answer = ProbeAnswer {
-            probe: kind,
-            passed,
-            answer: if passed { "connected" } else { "refused" }.to_owned(),
-        };
-        let told = self.local.probed(instance, asking.probing.run, answer, now);
-        self.notes.extend(told.notes);
-        let mut pause = asking.pace.next(passed, out.now.since(asking.began));
-        if passed && !told.changed {
-            // The same answers change nothing: some of them are left out.
-            let left = serves.map_or(0, |(_, until)| until.0 - out.now.0);
-            let least = asking.probing.probe.interval;
-            pause = (least * 8).min(Duration::from_millis(left)).max(least);
-        }
-        let at = out.now + pause;
-        out.at(
-            at,
-            Event::Agent(
-                self.node,
-                self.life,
-                Box::new(AgentEvent::Probe { id, kind, turn }),
-            ),
-        );
-        told.changed
-    }
-
-    fn keep_probes(&mut self, desired: &DesiredSet, out: &mut Out) {
-        let wanted = probing(desired, &self.local);
-        self.asking
-            .retain(|key, asking| wanted.get(key) == Some(&asking.probing));
-        for ((id, kind), probing) in wanted {
-            if self.asking.contains_key(&(id, kind)) {
-                continue;
-            }
-            self.turns += 1;
-            let turn = self.turns;
-            let quickest = probing.quick.then_some(Duration::from_millis(50));
-            let pace = Pace::new(probing.probe.interval, quickest);
-            self.asking.insert(
-                (id, kind),
-                Asking {
-                    probing,
-                    pace,
-                    began: out.now,
-                    turn,
-                },
-            );
-            let ms = self.rng.between(1, 60);
-            self.later(ms, AgentEvent::Probe { id, kind, turn }, out);
-        }
-    }
-
     /// Decides and sends out.
     pub fn turn(&mut self, machine: &mut Machine, out: &mut Out) {
         let now = self.millis(out.now);
@@ -465,104 +356,5 @@ impl Agent {
                 Event::Agent(self.node, self.life, Box::new(AgentEvent::Wake)),
             );
         }
-    }
-
-    fn view(&self) -> View {
-        let mut view = View::default();
-        if let Some(desired) = &self.desired {
-            view.applied = Some((desired.epoch, desired.generation));
-            view.images = image_views(desired, &self.local);
-            for instance in desired.instances.values() {
-                let shown = instance_view(instance, &self.local);
-                view.instances.extend(shown.map(|v| (instance.id, v)));
-            }
-        }
-        view
-    }
-
-    /// Tells what is new, and everything every heartbeat. Returns when to look again.
-    fn report(&mut self, machine: &Machine, out: &mut Out) -> Option<Moment> {
-        if !self.listed_once || self.reporting.is_some() {
-            return None;
-        }
-        if out.now < self.report_not_before {
-            return Some(self.report_not_before);
-        }
-        let full = self.full || self.next_full <= out.now || self.taken.is_none();
-        let view = self.view();
-        let base = self.taken.as_ref().filter(|_| !full);
-        if base == Some(&view) && self.notes.is_empty() {
-            return Some(self.next_full);
-        }
-        let now = self.millis(out.now);
-        let instances = view
-            .instances
-            .values()
-            .filter(|i| base.is_none_or(|v| v.instances.get(&i.id) != Some(i)))
-            .map(|i| seen(i, now))
-            .collect();
-        let base_images = base.filter(|v| v.applied == view.applied);
-        let images = view
-            .images
-            .iter()
-            .filter(|(name, state)| base_images.is_none_or(|v| v.images.get(*name) != Some(state)))
-            .map(|(name, state)| (name.clone(), state.clone()))
-            .collect();
-        let notes = std::mem::take(&mut self.notes)
-            .into_iter()
-            .map(|n| SeenNote {
-                instance: n.instance,
-                kind: n.kind,
-                age_ms: now.since(n.at),
-                message: n.message,
-            })
-            .collect();
-        self.sequence += 1;
-        self.reporting = Some(self.sequence);
-        if full {
-            let pause = if self.quiet {
-                QUIET_HEARTBEAT
-            } else {
-                HEARTBEAT
-            };
-            self.next_full = out.now.plus(pause);
-            self.full = false;
-        }
-        let report = Report {
-            body: NodeReport {
-                node: machine.name.clone(),
-                facts: machine.facts.clone(),
-                instances,
-                images,
-                notes,
-            },
-            session: self.session,
-            sequence: self.sequence,
-            applied: view.applied,
-        };
-        out.reports.push(Sent {
-            node: self.node,
-            life: self.life,
-            report,
-            view,
-        });
-        Some(self.next_full)
-    }
-}
-
-fn seen(view: &InstanceView, now: Millis) -> SeenInstance {
-    SeenInstance {
-        id: view.id,
-        phase: view.phase,
-        ready_ms: view.ready_since.map(|since| now.since(since)),
-        running_ms: view.running_since.map(|since| now.since(since)),
-        exits: view.exits,
-        restarts: view.restarts,
-        container_id: view.container_id.clone(),
-        ports: BTreeMap::new(),
-        last_exit: view.last_exit.clone(),
-        last_probe: view.last_probe.clone(),
-        failure: view.failure.clone(),
-        log_tail: view.log_tail.clone(),
     }
 }

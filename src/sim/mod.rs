@@ -13,7 +13,6 @@ pub mod agent;
 pub mod apps;
 pub mod controller;
 pub mod event;
-mod happen;
 pub mod log;
 pub mod machine;
 pub mod rest;

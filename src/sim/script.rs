@@ -293,3 +293,38 @@ fn fault(kind: usize, rng: &mut Rng) -> Happening {
         },
     }
 }
+
+impl Happening {
+    /// Its name in the list of what was reached.
+    pub fn word(self) -> &'static str {
+        match self {
+            Happening::Commit { .. } => "commit",
+            Happening::Revert { .. } => "revert",
+            Happening::MassDeletion { .. } => "mass deletion",
+            Happening::GitDown { .. } => "git down",
+            Happening::GitEmpty { .. } => "git empty",
+            Happening::Verb { .. } => "operator's verb",
+            Happening::ControllerDies { .. } => "controller dies",
+            Happening::ControllerFreezes { .. } => "controller freezes",
+            Happening::ControllerClock { .. } => "controller's clock set",
+            Happening::ControllerCut { .. } => "controller cut from database",
+            Happening::DatabaseDown { .. } => "database down",
+            Happening::DatabaseFlaky { .. } => "database flaky",
+            Happening::DatabaseClock { .. } => "database's clock set",
+            Happening::AgentDies { .. } => "agent dies",
+            Happening::LedgerDamaged { .. } => "ledger damaged",
+            Happening::DiskFull { .. } => "disk full",
+            Happening::NodeDies { .. } => "node reboots",
+            Happening::EngineDown { .. } => "engine down",
+            Happening::StartsFail { .. } => "starts fail",
+            Happening::NodeCut { .. } => "node cut off",
+            Happening::ManyCut { .. } => "many nodes cut off",
+            Happening::NodeFlaps { .. } => "node flaps",
+            Happening::NodeJoins => "node joins",
+            Happening::Storm { .. } => "storm of messages",
+            Happening::RegistryDown { .. } => "registry down",
+            Happening::ContainerEnds { .. } => "container ends",
+            Happening::ContainerRemoved { .. } => "container removed by hand",
+        }
+    }
+}

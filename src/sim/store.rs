@@ -1,6 +1,6 @@
 //! The database: one lease row by its own clock, one state, the guards of `store::commit`.
 //!
-//! The rules mirror those of the real store; `guards::CASES` runs against both.
+//! The rules are those of the real store (`store/commit.rs`, `store/lease.rs`).
 
 use std::time::Duration;
 

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::apps::{self, Doc, Tree};
-use super::controller::ControllerEvent;
-use super::event::{AgentEvent, Mend};
-use super::rng::{Moment, Rng};
-use super::script::Happening;
-use super::world::World;
+use super::{PINGS_MISSED, Storm, World};
 use crate::model::{AppKey, InstanceId};
+use crate::sim::apps::{self, Doc, Tree};
+use crate::sim::controller::Controller;
+use crate::sim::controller::ControllerEvent;
+use crate::sim::event::Event;
+use crate::sim::event::{AgentEvent, Mend};
+use crate::sim::rng::Rng;
+use crate::sim::script::Happening;
 
 impl World {
     pub(super) fn happen(&mut self, happening: Happening) {
@@ -29,20 +31,20 @@ impl World {
                 self.pushed(tree);
             }
             Happening::GitDown { ms } => {
-                self.set_git(false);
+                self.git_up = false;
                 self.mend_in(ms, Mend::Git);
             }
             Happening::GitEmpty { ms } => {
-                self.set_git_empty(true);
+                self.git_empty = true;
                 self.mend_in(ms, Mend::GitTree);
             }
             Happening::Verb { seed } => {
                 for which in 0..desks {
-                    self.tell(which, ControllerEvent::Verb(seed));
+                    self.tell_controller(which, ControllerEvent::Verb(seed), 1);
                 }
             }
             Happening::ControllerDies { which, ms } => {
-                self.controller_dies(which % desks);
+                self.kill_controller(which % desks);
                 self.mend_in(ms, Mend::Controller(which % desks));
             }
             Happening::ControllerFreezes { which, ms } => {
@@ -53,27 +55,28 @@ impl World {
                 desk.set_clock(by_ms);
             }
             Happening::ControllerCut { which, ms } => {
-                self.cut_controller(which % desks, true);
+                self.desks[which % desks].cut = true;
                 self.mend_in(ms, Mend::ControllerCut(which % desks));
             }
             Happening::DatabaseDown { ms } => {
-                self.set_database(false);
+                self.database_up = false;
                 self.mend_in(ms, Mend::Database);
             }
             Happening::DatabaseFlaky { ms, permille } => {
-                self.set_flaky(permille);
+                self.flaky = permille;
                 self.mend_in(ms, Mend::DatabaseFlaky);
             }
             Happening::DatabaseClock { by_ms } => {
-                self.step_database(by_ms);
+                self.database_ms += by_ms;
+                self.watch.database_stepped(self.now);
             }
             Happening::AgentDies { which, ms } => {
-                self.agent_dies(which % nodes);
+                self.kill_agent(which % nodes);
                 self.mend_in(ms, Mend::Agent(which % nodes));
             }
             Happening::LedgerDamaged { which, ms } => {
                 let n = which % nodes;
-                self.agent_dies(n);
+                self.kill_agent(n);
                 let machine = &mut self.places[n].machine;
                 machine.ledger_damaged = machine.ledger.is_some();
                 let previous = machine.previous.as_ref().map(|s| (s.epoch, s.generation));
@@ -88,7 +91,7 @@ impl World {
             }
             Happening::NodeDies { which, ms } => {
                 let n = which % nodes;
-                self.agent_dies(n);
+                self.kill_agent(n);
                 self.all_end(n);
                 self.places[n].machine.powered = false;
                 self.mend_in(ms, Mend::Node(n));
@@ -103,28 +106,28 @@ impl World {
                     self.all_end(n);
                 }
                 self.places[n].machine.engine_up = false;
-                self.tell_node(n, AgentEvent::EngineChanged { up: false });
+                self.tell_agent(n, AgentEvent::EngineChanged { up: false }, 5);
                 self.mend_in(ms, Mend::Engine(n));
             }
             Happening::StartsFail { which, ms } => {
                 self.places[which % nodes].machine.starts_fail = true;
                 self.mend_in(ms, Mend::Starts(which % nodes));
             }
-            Happening::NodeCut { which, ms } => self.cut_node(which % nodes, ms),
+            Happening::NodeCut { which, ms } => self.cut(which % nodes, ms),
             Happening::ManyCut { permille, ms } => {
                 for n in 0..nodes {
-                    if self.chance(permille) {
-                        self.cut_node(n, ms);
+                    if self.misc.chance(permille) {
+                        self.cut(n, ms);
                     }
                 }
             }
             Happening::NodeFlaps { which, times, ms } => {
-                self.cut_node(which % nodes, ms);
+                self.cut(which % nodes, ms);
                 self.mend_in(ms * 2, Mend::CutAgain(which % nodes, times, ms));
             }
             Happening::NodeJoins => {
                 let mut rng = Rng::new(self.script.seed, 600 + nodes as u64);
-                self.join(nodes, &mut rng);
+                self.add_node(nodes, &mut rng);
             }
             Happening::Storm {
                 ms,
@@ -132,12 +135,12 @@ impl World {
                 twice,
                 late,
             } => {
-                self.set_storm(loss, twice, late);
+                self.storm = Storm { loss, twice, late };
                 self.watch.storm_until(self.now.plus(ms + 20_000));
                 self.mend_in(ms, Mend::Storm);
             }
             Happening::RegistryDown { ms } => {
-                self.set_registry(false);
+                self.registry_up = false;
                 self.mend_in(ms, Mend::Registry);
             }
             Happening::ContainerEnds { seed } => {
@@ -160,7 +163,7 @@ impl World {
                         self.watch.hurt(&gone.app);
                         self.watch.lost(self.now, &gone.app);
                     }
-                    self.tell_node(n, AgentEvent::Hint(id));
+                    self.tell_agent(n, AgentEvent::Hint(id), 5);
                 }
             }
         }
@@ -235,32 +238,32 @@ impl World {
 
     pub(super) fn mend(&mut self, mend: Mend) {
         match mend {
-            Mend::Git => self.set_git(true),
-            Mend::GitTree => self.set_git_empty(false),
-            Mend::Controller(which) => self.controller_starts(which),
-            Mend::ControllerCut(which) => self.cut_controller(which, false),
-            Mend::Database => self.set_database(true),
-            Mend::DatabaseFlaky => self.set_flaky(0),
-            Mend::Agent(n) => self.agent_starts(n),
+            Mend::Git => self.git_up = true,
+            Mend::GitTree => self.git_empty = false,
+            Mend::Controller(which) => self.start_controller(which),
+            Mend::ControllerCut(which) => self.desks[which].cut = false,
+            Mend::Database => self.database_up = true,
+            Mend::DatabaseFlaky => self.flaky = 0,
+            Mend::Agent(n) => self.start_agent(n),
             Mend::Disk(n) => self.places[n].machine.disk_full = false,
             Mend::Node(n) => {
                 self.places[n].machine.powered = true;
-                self.agent_starts(n);
+                self.start_agent(n);
             }
             Mend::Engine(n) => {
                 self.places[n].machine.engine_up = true;
-                self.tell_node(n, AgentEvent::EngineChanged { up: true });
+                self.tell_agent(n, AgentEvent::EngineChanged { up: true }, 5);
             }
             Mend::Starts(n) => self.places[n].machine.starts_fail = false,
             Mend::Cut(n) => self.places[n].cut = false,
             Mend::CutAgain(n, times, ms) => {
                 if times > 0 && !self.calm {
-                    self.cut_node(n, ms);
+                    self.cut(n, ms);
                     self.mend_in(ms * 2, Mend::CutAgain(n, times - 1, ms));
                 }
             }
-            Mend::Storm => self.set_storm(0, 0, 0),
-            Mend::Registry => self.set_registry(true),
+            Mend::Storm => self.storm = Storm::default(),
+            Mend::Registry => self.registry_up = true,
         }
     }
 
@@ -281,7 +284,7 @@ impl World {
         for which in 0..self.desks.len() {
             self.mend(Mend::ControllerCut(which));
             self.mend(Mend::Controller(which));
-            self.thaw(which);
+            self.desks[which].frozen_until = self.now;
         }
         for n in 0..self.places.len() {
             for mend in [
@@ -303,12 +306,12 @@ impl World {
         self.log
             .line(self.now, || "! all processes start anew".to_owned());
         for which in 0..self.desks.len() {
-            self.controller_dies(which);
-            self.controller_starts(which);
+            self.kill_controller(which);
+            self.start_controller(which);
         }
         for n in 0..self.places.len() {
-            self.agent_dies(n);
-            self.agent_starts(n);
+            self.kill_agent(n);
+            self.start_agent(n);
         }
     }
 
@@ -327,43 +330,34 @@ impl World {
         }
     }
 
-    /// Whether a moment lies in the calm.
-    pub fn is_calm_at(&self, at: Moment) -> bool {
-        at >= self.script.calm_at
-    }
-}
-
-impl Happening {
-    /// Its name in the list of what was reached.
-    pub fn word(self) -> &'static str {
-        match self {
-            Happening::Commit { .. } => "commit",
-            Happening::Revert { .. } => "revert",
-            Happening::MassDeletion { .. } => "mass deletion",
-            Happening::GitDown { .. } => "git down",
-            Happening::GitEmpty { .. } => "git empty",
-            Happening::Verb { .. } => "operator's verb",
-            Happening::ControllerDies { .. } => "controller dies",
-            Happening::ControllerFreezes { .. } => "controller freezes",
-            Happening::ControllerClock { .. } => "controller's clock set",
-            Happening::ControllerCut { .. } => "controller cut from database",
-            Happening::DatabaseDown { .. } => "database down",
-            Happening::DatabaseFlaky { .. } => "database flaky",
-            Happening::DatabaseClock { .. } => "database's clock set",
-            Happening::AgentDies { .. } => "agent dies",
-            Happening::LedgerDamaged { .. } => "ledger damaged",
-            Happening::DiskFull { .. } => "disk full",
-            Happening::NodeDies { .. } => "node reboots",
-            Happening::EngineDown { .. } => "engine down",
-            Happening::StartsFail { .. } => "starts fail",
-            Happening::NodeCut { .. } => "node cut off",
-            Happening::ManyCut { .. } => "many nodes cut off",
-            Happening::NodeFlaps { .. } => "node flaps",
-            Happening::NodeJoins => "node joins",
-            Happening::Storm { .. } => "storm of messages",
-            Happening::RegistryDown { .. } => "registry down",
-            Happening::ContainerEnds { .. } => "container ends",
-            Happening::ContainerRemoved { .. } => "container removed by hand",
+    pub(super) fn cut(&mut self, n: usize, ms: u64) {
+        self.places[n].cut = true;
+        if ms >= PINGS_MISSED
+            && let Some(connection) = self.places[n].agent.as_ref().and_then(|a| a.connection)
+        {
+            let after = self.net.between(PINGS_MISSED, PINGS_MISSED + 3_000);
+            self.tell_agent(n, AgentEvent::Disconnected(connection), after);
         }
+        self.put(self.now.plus(ms), Event::Mends(Mend::Cut(n)));
+    }
+
+    pub(in crate::sim) fn freeze(&mut self, which: usize, ms: u64) {
+        let until = self.now.plus(ms);
+        let desk = &mut self.desks[which];
+        desk.frozen_until = desk.frozen_until.max(until);
+        let streams = desk
+            .controller
+            .as_ref()
+            .map(Controller::streams)
+            .unwrap_or_default();
+        if ms > PINGS_MISSED {
+            for (node, connection) in streams {
+                self.tell_agent(node, AgentEvent::Disconnected(connection), PINGS_MISSED);
+            }
+        }
+    }
+
+    pub(in crate::sim) fn mend_in(&mut self, ms: u64, mend: Mend) {
+        self.put(self.now.plus(ms), Event::Mends(mend));
     }
 }
