@@ -118,7 +118,7 @@ impl Agent {
                     self.report().await;
                     beat.reset();
                 }
-                Ok(Some(ToAgent::Ping | ToAgent::Logs { .. })) => {}
+                Ok(Some(ToAgent::Ping | ToAgent::Logs { .. } | ToAgent::Exec { .. })) => {}
                 Ok(None) | Err(_) => return,
             }
         }

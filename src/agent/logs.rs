@@ -80,21 +80,27 @@ async fn open(
     id: InstanceId,
     query: LogQuery,
 ) -> Result<impl futures_util::Stream<Item = Result<Bytes, Error>> + Send + use<>, Error> {
+    let lines = holder(runtimes, id).await?.logs(id, query).await?;
+    Ok(lines
+        .map_ok(|mut line| {
+            line.push('\n');
+            Bytes::from(line)
+        })
+        .boxed())
+}
+
+/// The runtime that holds the instance.
+pub(super) async fn holder<'a>(
+    runtimes: &'a BTreeMap<&'static str, Arc<dyn Runtime>>,
+    id: InstanceId,
+) -> Result<&'a Arc<dyn Runtime>, Error> {
     let mut last = Error::new(
         FailureKind::StartFailed,
         format!("this node holds no instance {id}"),
     );
     for runtime in runtimes.values() {
         match tokio::time::timeout(LOOK, runtime.inspect(id)).await {
-            Ok(Ok(Some(_))) => {
-                let lines = runtime.logs(id, query).await?;
-                return Ok(lines
-                    .map_ok(|mut line| {
-                        line.push('\n');
-                        Bytes::from(line)
-                    })
-                    .boxed());
-            }
+            Ok(Ok(Some(_))) => return Ok(runtime),
             Ok(Ok(None)) => {}
             Ok(Err(error)) => last = error,
             Err(_) => {

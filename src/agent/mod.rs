@@ -13,6 +13,7 @@
 
 pub mod admission;
 mod carry;
+mod commands;
 mod facts;
 mod files;
 pub mod found;
@@ -159,7 +160,8 @@ impl Agent {
             node: config.node.clone(),
             client: client.clone(),
             full,
-            logs: logs::Sender::new(client, runtimes.clone(), cancel.clone()),
+            logs: logs::Sender::new(client.clone(), runtimes.clone(), cancel.clone()),
+            commands: commands::Commands::new(client, runtimes.clone(), cancel.clone()),
         };
 
         let mut tasks = Tasks::new(cancel.clone());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::commands::{self, Commands};
 use super::ledger::{self, Accepted, Ledger};
 use super::logs;
 use super::runtime::LogQuery;
@@ -45,6 +46,7 @@ pub struct Stream {
     /// Told at each connection: a new controller wants to know everything.
     pub full: Arc<Notify>,
     pub logs: logs::Sender,
+    pub commands: Commands,
 }
 
 impl Stream {
@@ -105,6 +107,19 @@ impl Stream {
                     tail,
                     follow,
                 } => self.logs.send(id, instance, LogQuery { tail, follow }),
+                ToAgent::Exec {
+                    id,
+                    instance,
+                    command,
+                    timeout_ms,
+                } => {
+                    let request = commands::Request {
+                        instance,
+                        command,
+                        timeout: Duration::from_millis(timeout_ms),
+                    };
+                    self.commands.run(id, request);
+                }
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! The agent opens one long-lived `GET /api/v1/agent/stream?node=NAME` whose
 //! body is a line of JSON ([`ToAgent`]) per message, and posts [`Report`]s to
 //! `/api/v1/agent/reports`. Nodes need no inbound port: what the controller
-//! wants to read (logs) it asks for on the stream, and the agent posts the
+//! wants to read (logs, commands) it asks for on the stream, and the agent posts the
 //! answer as a streamed body to `/api/v1/agent/streams/{id}`.
 //!
 //! Ages instead of times cross the wire, so clocks need not agree.
@@ -33,6 +33,16 @@ pub enum ToAgent {
         instance: InstanceId,
         tail: usize,
         follow: bool,
+    },
+    /// Run a command inside an instance, and send `api::exec` frames to
+    /// `/api/v1/agent/streams/{id}` as it goes. It is ended when that request is.
+    #[serde(rename_all = "camelCase")]
+    Exec {
+        id: Uuid,
+        instance: InstanceId,
+        command: Vec<String>,
+        /// Milliseconds after which it is killed.
+        timeout_ms: u64,
     },
 }
 

@@ -10,7 +10,7 @@ use crate::model::{ForgeKind, Role};
 
 use super::roles;
 use super::verb_args::{
-    AppsArgs, ContextCommand, DrainArgs, InitArgs, NodeArgs, RestartArgs, RollbackArgs,
+    AppsArgs, ContextCommand, DrainArgs, ExecArgs, InitArgs, NodeArgs, RestartArgs, RollbackArgs,
     RolloutCommand, ScaleArgs, SuspendArgs, WaitedArgs,
 };
 
@@ -86,6 +86,8 @@ pub enum Command {
     Release(WaitedArgs),
     /// Exchange all instances of an app for new ones of the same release
     Restart(RestartArgs),
+    /// Run a command inside an instance; its exit code is that of the command
+    Exec(ExecArgs),
     /// Run another number of instances than Git declares
     Scale(ScaleArgs),
     /// Roll out no new commits of an app

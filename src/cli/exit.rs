@@ -8,22 +8,39 @@ use crate::client;
 /// The code that scripts see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    Done = 0,
-    /// The thing asked for failed: rolled back, invalid specs, refused by a rule.
-    Failed = 1,
-    /// Wrong usage; also what `clap` exits with.
-    Usage = 2,
-    /// The server cannot be reached, or refuses access.
-    Unreachable = 3,
-    /// Gave up waiting.
-    TimedOut = 4,
-    /// `plan --detailed-exitcode`: it is well, and something would change.
-    Changes = 5,
+    /// 0.
+    Done,
+    /// 1: the thing asked for failed: rolled back, invalid specs, refused by a rule.
+    Failed,
+    /// 2: wrong usage; also what `clap` exits with.
+    Usage,
+    /// 3: the server cannot be reached, or refuses access.
+    Unreachable,
+    /// 4: gave up waiting.
+    TimedOut,
+    /// 5: `plan --detailed-exitcode`: it is well, and something would change.
+    Changes,
+    /// `exec`: that of the command.
+    Command(u8),
+}
+
+impl Code {
+    fn number(self) -> u8 {
+        match self {
+            Code::Done => 0,
+            Code::Failed => 1,
+            Code::Usage => 2,
+            Code::Unreachable => 3,
+            Code::TimedOut => 4,
+            Code::Changes => 5,
+            Code::Command(code) => code,
+        }
+    }
 }
 
 impl From<Code> for ExitCode {
     fn from(code: Code) -> ExitCode {
-        ExitCode::from(code as u8)
+        ExitCode::from(code.number())
     }
 }
 

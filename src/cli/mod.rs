@@ -7,6 +7,7 @@
 pub mod args;
 mod context;
 mod events;
+mod exec;
 pub mod exit;
 mod explain;
 mod follow;
@@ -83,6 +84,7 @@ fn dispatch(cli: Cli) -> Outcome {
             Command::Rollback(args) => verbs::rollback(&global, args).await,
             Command::Release(args) => verbs::release(&global, args).await,
             Command::Restart(args) => verbs::restart(&global, args).await,
+            Command::Exec(args) => exec::run(&global, args).await,
             Command::Scale(args) => verbs::scale(&global, args).await,
             Command::Suspend(args) => verbs::suspend(&global, args).await,
             Command::Resume(args) => verbs::resume(&global, args).await,
@@ -125,6 +127,7 @@ fn speaks_to_server(command: &Command) -> bool {
         | Command::Rollback(_)
         | Command::Release(_)
         | Command::Restart(_)
+        | Command::Exec(_)
         | Command::Scale(_)
         | Command::Suspend(_)
         | Command::Resume(_)

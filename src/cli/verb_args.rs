@@ -63,6 +63,24 @@ pub struct RestartArgs {
 }
 
 #[derive(Args, Debug)]
+pub struct ExecArgs {
+    /// APP or PROJECT/APP
+    pub app: String,
+    /// In this instance (its id, or the first digits of it); one that is ready when left out
+    #[arg(long, value_name = "ID")]
+    pub instance: Option<String>,
+    /// Longest time it may take, at most 1h; then it is killed
+    #[arg(long, default_value = "1m", value_parser = duration)]
+    pub timeout: Duration,
+    /// Kept in the event, for those who ask later
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Program and arguments, after `--`; no shell reads them
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
 pub struct ScaleArgs {
     /// APP or PROJECT/APP
     pub app: String,

@@ -101,7 +101,7 @@ impl AgentStream {
 
 /// Cuts a stream of bytes into lines; each byte is looked at once.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     buffer: BytesMut,
     /// Bytes at the front that hold no line feed.
     searched: usize,
@@ -109,12 +109,12 @@ struct Lines {
 
 impl Lines {
     /// `false`: the line under way is too long.
-    fn push(&mut self, chunk: &[u8]) -> bool {
+    pub(super) fn push(&mut self, chunk: &[u8]) -> bool {
         self.buffer.extend_from_slice(chunk);
         self.buffer.len() <= MAX_MESSAGE_BYTES
     }
 
-    fn pop(&mut self) -> Option<Bytes> {
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
         match self.buffer[self.searched..]
             .iter()
             .position(|&b| b == b'\n')

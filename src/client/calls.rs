@@ -243,7 +243,7 @@ impl Client {
     }
 }
 
-fn app_path<'a>(app: &'a AppKey, rest: &[&'a str]) -> Vec<&'a str> {
+pub(super) fn app_path<'a>(app: &'a AppKey, rest: &[&'a str]) -> Vec<&'a str> {
     let mut path = vec!["projects", app.project.as_str(), "apps", app.name.as_str()];
     path.extend(rest);
     path

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod error;
 pub mod events;
+pub mod exec;
 pub mod http;
 
 mod calls;

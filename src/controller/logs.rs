@@ -107,6 +107,20 @@ impl Handle {
         node: &NodeName,
         query: LogQuery,
     ) -> Option<mpsc::Receiver<String>> {
+        self.ask_for_lines(node, |id| ToAgent::Logs {
+            id,
+            instance,
+            tail: query.tail,
+            follow: query.follow,
+        })
+    }
+
+    /// Asks a node for an answer in lines; `None`: its agent is not connected.
+    pub(super) fn ask_for_lines(
+        &self,
+        node: &NodeName,
+        request: impl FnOnce(Uuid) -> ToAgent,
+    ) -> Option<mpsc::Receiver<String>> {
         let id = clock::uuid();
         let (lines, receiver) = mpsc::channel(LINE_BACKLOG);
         let awaited = Awaited {
@@ -114,13 +128,7 @@ impl Handle {
             until: Instant::now() + ANSWER_WITHIN,
         };
         lock(&self.0.streams).0.insert(id, awaited);
-        let request = ToAgent::Logs {
-            id,
-            instance,
-            tail: query.tail,
-            follow: query.follow,
-        };
-        if lock(&self.0.agents).request(node, request) {
+        if lock(&self.0.agents).request(node, request(id)) {
             return Some(receiver);
         }
         lock(&self.0.streams).0.remove(&id);

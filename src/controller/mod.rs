@@ -17,6 +17,7 @@ mod arrivals;
 mod deliveries;
 mod dispatch;
 mod error;
+mod exec;
 mod image;
 mod leadership;
 mod logs;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use error::{BoxError, Error};
+pub use exec::ExecRequest;
 pub use meter::{CallEnd, Counts, Gauges, RolloutEnd, Sum, SyncEnd};
 pub use pulls::Unreadable;
 pub use telling::{ForgeReport, ForgeTrouble};

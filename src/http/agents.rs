@@ -66,7 +66,13 @@ pub async fn lines(
         .into_data_stream()
         .take_until(state.stopping.clone().cancelled_owned());
     let mut body = std::pin::pin!(body);
-    while let Some(chunk) = body.next().await {
+    loop {
+        let chunk = tokio::select! {
+            chunk = body.next() => chunk,
+            // Also where nothing comes: who runs a silent command ends it by leaving.
+            () = sink.closed() => return Ok(StatusCode::NO_CONTENT),
+        };
+        let Some(chunk) = chunk else { break };
         let chunk = chunk.map_err(|_| Problem::bad_request("the body broke off"))?;
         for line in cutter.push(&chunk) {
             if sink.send(line).await.is_err() {

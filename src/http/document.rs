@@ -98,7 +98,9 @@ fn operation(route: &Route, shared: &mut SchemaGenerator) -> Value {
     }
     operation.extend(told.body.map(|body| ("requestBody".to_owned(), body)));
     let schema = match (route.content, route.answer) {
-        (Some(media_type), _) => Some((media_type, json!({"type": "string"}))),
+        // Of a stream of lines, that of each.
+        (Some(media_type), Some(answer)) => Some((media_type, answer(shared).into())),
+        (Some(media_type), None) => Some((media_type, json!({"type": "string"}))),
         (None, Some(answer)) => Some(("application/json", answer(shared).into())),
         (None, None) => told.answer.map(|s| ("application/json", s.into())),
     };

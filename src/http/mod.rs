@@ -21,6 +21,7 @@ mod describe;
 mod docs;
 mod document;
 mod events;
+mod exec;
 mod extract;
 mod forward;
 mod health;

@@ -6,11 +6,11 @@ use super::auth::{
 };
 use super::route::{Route, delete, get, post, put};
 use super::{
-    MAX_REPORT_BYTES, agents, apps, commit, docs, document, events, health, hooks, logs, metrics,
-    nodes, page, plan,
+    MAX_REPORT_BYTES, agents, apps, commit, docs, document, events, exec, health, hooks, logs,
+    metrics, nodes, page, plan,
 };
 use super::{rollouts, sources, tokens, verbs};
-use crate::api::Page;
+use crate::api::{ExecFrame, Page};
 use crate::model::Event;
 
 pub fn all() -> Vec<Route> {
@@ -55,6 +55,14 @@ pub fn all() -> Vec<Route> {
         .says("Output of an app's instances")
         .content("text/plain")
         .on_leader(),
+        post(
+            "/api/v1/projects/{project}/apps/{app}/exec",
+            OPERATE_APP,
+            exec::run,
+        )
+        .says("Run a command inside an instance")
+        .answers::<ExecFrame>()
+        .content("application/x-ndjson"),
         post(
             "/api/v1/projects/{project}/apps/{app}/rollback",
             OPERATE_APP,

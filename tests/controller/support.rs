@@ -190,7 +190,7 @@ impl FakeAgent {
             loop {
                 match self.stream.next().await {
                     Some(ToAgent::Desired { set }) => return *set,
-                    Some(ToAgent::Ping | ToAgent::Logs { .. }) => {}
+                    Some(ToAgent::Ping | ToAgent::Logs { .. } | ToAgent::Exec { .. }) => {}
                     None => panic!("the stream has ended"),
                 }
             }

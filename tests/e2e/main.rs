@@ -30,6 +30,7 @@ mod observer;
 mod specs;
 
 mod crashes;
+mod exec;
 mod failures;
 mod hooks;
 mod images;

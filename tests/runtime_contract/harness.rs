@@ -59,6 +59,10 @@ pub trait Harness: Send + Sync {
     fn exec_hang(&self) -> Vec<String> {
         sh("sleep 1000")
     }
+    /// A command that writes `out` to its output and `err` to its error output.
+    fn exec_both(&self, out: &str, err: &str) -> Vec<String> {
+        sh(&format!("printf {out}; printf {err} >&2"))
+    }
 
     /// Makes the process of the instance end from outside, as with `kill -9`.
     async fn kill(&self, found: &Found);

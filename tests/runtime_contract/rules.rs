@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use evenkeel::agent::runtime::{FoundState, Hint, LogQuery};
-use evenkeel::model::FailureKind;
+use evenkeel::agent::runtime::{Error, FoundState, Hint, LogQuery, Runtime, Said};
 use evenkeel::model::spec::{Limits, PullPolicy};
+use evenkeel::model::{FailureKind, InstanceId};
 use futures_util::StreamExt as _;
 
 use crate::harness::{
@@ -26,6 +26,7 @@ macro_rules! contract {
             output_is_kept
             output_can_be_followed
             commands_run_inside
+            commands_are_heard_while_they_run
             changes_are_hinted
             limits_change_on_the_live_instance
             instances_survive_their_agent
@@ -229,6 +230,59 @@ pub async fn commands_run_inside(h: &dyn Harness) {
     assert!(began.elapsed() < Duration::from_secs(5));
     r.stop(it.id, GRACE).await.unwrap();
     assert!(r.exec(it.id, &h.exec_exit(0), limit).await.is_err());
+}
+
+/// Runs it to its end with somebody who listens: code, output, error output.
+async fn listen(
+    r: &dyn Runtime,
+    id: InstanceId,
+    command: &[String],
+) -> (Result<i32, Error>, Vec<u8>, Vec<u8>) {
+    let (said, mut heard) = tokio::sync::mpsc::channel(1);
+    let listening = async {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        while let Some(piece) = heard.recv().await {
+            match piece {
+                Said::Out(bytes) => out.extend_from_slice(&bytes),
+                Said::Err(bytes) => err.extend_from_slice(&bytes),
+            }
+        }
+        (out, err)
+    };
+    let limit = Duration::from_secs(10);
+    let (ended, (out, err)) = tokio::join!(r.exec_streamed(id, command, limit, said), listening);
+    (ended, out, err)
+}
+
+pub async fn commands_are_heard_while_they_run(h: &dyn Harness) {
+    let r = h.runtime();
+    let it = instance(h, Behaviour::RunOn);
+    run(h, &it).await.unwrap();
+    until_running(&*r, it.id).await;
+    let (ended, out, err) = listen(&*r, it.id, &h.exec_both("one", "two")).await;
+    assert_eq!(
+        (ended.unwrap(), &*out, &*err),
+        (0, &b"one"[..], &b"two"[..])
+    );
+    let (ended, ..) = listen(&*r, it.id, &h.exec_exit(3)).await;
+    assert_eq!(ended.unwrap(), 3);
+
+    // A deadline ends it, and so does who listened by leaving.
+    let began = Instant::now();
+    let (said, _heard) = tokio::sync::mpsc::channel(1);
+    let short = Duration::from_millis(300);
+    let late = r.exec_streamed(it.id, &h.exec_hang(), short, said).await;
+    late.unwrap_err();
+    let (said, heard) = tokio::sync::mpsc::channel(1);
+    drop(heard);
+    let long = Duration::from_secs(1000);
+    let alone = r.exec_streamed(it.id, &h.exec_hang(), long, said).await;
+    assert!(alone.unwrap_err().message.contains("nobody reads"));
+    assert!(began.elapsed() < Duration::from_secs(10));
+
+    r.stop(it.id, GRACE).await.unwrap();
+    let (ended, ..) = listen(&*r, it.id, &h.exec_exit(0)).await;
+    assert!(ended.is_err());
 }
 
 pub async fn changes_are_hinted(h: &dyn Harness) {

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use tokio::sync::mpsc;
 
-use super::{Error, ExecResult, Found, Hint, Image, LogQuery, Runtime};
+use super::{Error, ExecResult, Found, Hint, Image, LogQuery, Runtime, Said};
 use crate::failpoint::{Op, around_async};
 use crate::model::spec::{Limits, PullPolicy};
 use crate::model::{DesiredInstance, InstanceId};
 
-/// Passes everything on. Looks, probes and logs change nothing and have no points.
+/// Passes everything on. Looks, probes and logs change nothing and have no points; what a
+/// person's command changes is theirs.
 pub struct CrashPoints<R>(pub R);
 
 impl<R: Runtime + 'static> CrashPoints<R> {
@@ -75,6 +77,16 @@ impl<R: Runtime> Runtime for CrashPoints<R> {
         timeout: Duration,
     ) -> Result<ExecResult, Error> {
         self.0.exec(id, command, timeout).await
+    }
+
+    async fn exec_streamed(
+        &self,
+        id: InstanceId,
+        command: &[String],
+        timeout: Duration,
+        said: mpsc::Sender<Said>,
+    ) -> Result<i32, Error> {
+        self.0.exec_streamed(id, command, timeout, said).await
     }
 
     async fn logs(

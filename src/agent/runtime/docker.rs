@@ -43,8 +43,9 @@ use bollard::query_parameters::{
     StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::sync::mpsc;
 
-use super::{Error, ExecResult, Found, FoundState, Hint, Image, LogQuery, Runtime};
+use super::{Error, ExecResult, Found, FoundState, Hint, Image, LogQuery, Runtime, Said};
 use crate::clock;
 use crate::failpoint::{self, Op};
 use crate::model::spec::{Limits, PullPolicy};
@@ -647,6 +648,16 @@ impl Runtime for Docker {
         timeout: Duration,
     ) -> Result<ExecResult, Error> {
         self.inner.exec(id, command, timeout).await
+    }
+
+    async fn exec_streamed(
+        &self,
+        id: InstanceId,
+        command: &[String],
+        timeout: Duration,
+        said: mpsc::Sender<Said>,
+    ) -> Result<i32, Error> {
+        self.inner.exec_streamed(id, command, timeout, said).await
     }
 
     async fn logs(

@@ -14,13 +14,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
 pub use script::Script;
 use state::{State, Thing};
 
-use super::{Error, ExecResult, Found, Hint, Image, LogQuery, Runtime};
+use super::{Error, ExecResult, Found, Hint, Image, LogQuery, Runtime, Said, reader_left};
 use crate::agent::step::OpKind;
 use crate::model::instance::FailureKind;
 use crate::model::spec::{Limits, PullPolicy};
@@ -381,6 +381,32 @@ impl Runtime for FakeRuntime {
             thing.ok_or_else(|| gone(id))?.script.clone()
         };
         script.exec(command, timeout).await
+    }
+
+    async fn exec_streamed(
+        &self,
+        id: InstanceId,
+        command: &[String],
+        timeout: Duration,
+        said: mpsc::Sender<Said>,
+    ) -> Result<i32, Error> {
+        self.check_up()?;
+        if let [word, out, err] = command
+            && word == "both"
+        {
+            let pieces = [Said::Out(out.clone().into()), Said::Err(err.clone().into())];
+            for piece in pieces {
+                let _ = said.send(piece).await;
+            }
+            return Ok(0);
+        }
+        let ended = tokio::select! {
+            ended = self.exec(id, command, timeout) => ended?,
+            () = said.closed() => return Err(reader_left()),
+        };
+        // A reader that has left misses nothing.
+        let _ = said.send(Said::Out(ended.output.into())).await;
+        Ok(ended.code)
     }
 
     async fn logs(

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use tokio::sync::mpsc;
 
 pub use super::found::{Found, FoundState};
 use crate::model::instance::{Failure, FailureKind};
@@ -59,6 +61,26 @@ pub struct ExecResult {
     pub code: i32,
     /// Standard output and error together, at most 4 KiB.
     pub output: String,
+}
+
+/// Why a command was killed.
+fn out_of_time(timeout: Duration) -> Error {
+    let why = format!("it was killed: it had not ended after {timeout:?}");
+    Error::new(FailureKind::StartFailed, why)
+}
+
+fn reader_left() -> Error {
+    let why = "it was killed: nobody reads its output any more";
+    Error::new(FailureKind::StartFailed, why)
+}
+
+/// A piece of what a command says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// On its standard output.
+    Out(Bytes),
+    /// On its standard error.
+    Err(Bytes),
 }
 
 /// Something may have changed: look again.
@@ -118,6 +140,17 @@ pub trait Runtime: Send + Sync {
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecResult, Error>;
+
+    /// Runs a command inside for a person, and waits for it. What it says goes to `said` as it
+    /// comes, at the reader's pace. It is killed after `timeout`, and when the reader has left.
+    /// Returns its exit code; 128 + N after signal N.
+    async fn exec_streamed(
+        &self,
+        id: InstanceId,
+        command: &[String],
+        timeout: Duration,
+        said: mpsc::Sender<Said>,
+    ) -> Result<i32, Error>;
 
     /// Its output, a line per item without the line feed; ends with the instance or, unless followed, at once.
     async fn logs(

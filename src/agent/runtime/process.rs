@@ -44,9 +44,10 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::Command;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Error, ExecResult, Found, FoundState, Hint, Image, LogQuery, Runtime};
+use super::{Error, ExecResult, Found, FoundState, Hint, Image, LogQuery, Runtime, Said};
 use crate::failpoint::{self, Op};
 use crate::model::instance::FailureKind;
 use crate::model::spec::{Limits, PullPolicy};
@@ -182,6 +183,19 @@ impl Process {
                 }
             }
         }
+    }
+
+    /// One that becomes `command` inside the instance.
+    async fn exec_command(&self, id: InstanceId, command: &[String]) -> Result<Command, Error> {
+        if command.is_empty() {
+            return Err(rejected("the command is empty"));
+        }
+        if !self.is_running(id).await? {
+            return Err(start_failed("the instance does not run"));
+        }
+        let mut shim = self.shim_command("exec", id);
+        shim.args(command);
+        Ok(shim)
     }
 
     /// A command of our own executable, without anything of our environment.
@@ -639,15 +653,17 @@ impl Runtime for Process {
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecResult, Error> {
-        if command.is_empty() {
-            return Err(rejected("the command is empty"));
-        }
-        if !self.is_running(id).await? {
-            return Err(start_failed("the instance does not run"));
-        }
-        let mut shim = self.shim_command("exec", id);
-        shim.args(command);
-        exec::run(shim, timeout).await
+        exec::run(self.exec_command(id, command).await?, timeout).await
+    }
+
+    async fn exec_streamed(
+        &self,
+        id: InstanceId,
+        command: &[String],
+        timeout: Duration,
+        said: mpsc::Sender<Said>,
+    ) -> Result<i32, Error> {
+        exec::run_streamed(self.exec_command(id, command).await?, timeout, &said).await
     }
 
     async fn logs(

@@ -3,6 +3,7 @@
 //! `by` is the operator's name as the token tells it; it is in every event, and
 //! in every refusal that comes of what another operator did before.
 
+mod exec;
 mod nodes;
 mod rollback;
 mod rollouts;
@@ -10,6 +11,7 @@ mod scale;
 mod sources;
 mod suspend;
 
+pub use exec::{ExecTarget, plan_exec};
 pub use nodes::{Left, left_on, plan_scheduling};
 pub use rollback::{plan_abort, plan_release, plan_rollback};
 pub use rollouts::{plan_pause, plan_restart, plan_resume_rollout};

@@ -9,11 +9,12 @@ use bollard::models::ExecConfig;
 use futures_util::StreamExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::sync::mpsc;
 
 use super::engine::CALL_DEADLINE;
 use super::error;
 use super::{Inner, no_container};
-use crate::agent::runtime::{Error, ExecResult};
+use crate::agent::runtime::{Error, ExecResult, Said, out_of_time, reader_left};
 use crate::model::{FailureKind, InstanceId};
 
 /// Bytes of output that are kept: a probe's answer, not a log.
@@ -29,23 +30,10 @@ impl Inner {
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecResult, Error> {
-        let config = ExecConfig {
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            cmd: Some(command.to_vec()),
-            ..Default::default()
-        };
-        let exec = self
-            .on_container(id, CALL_DEADLINE, |docker, container| {
-                let config = config.clone();
-                async move { docker.create_exec(&container, config).await }
-            })
-            .await
-            .map_err(|error| error::of_start(&error))?
-            .ok_or_else(|| no_container(id))?
-            .id;
+        let exec = self.prepare_exec(id, command).await?;
         let mut output = Vec::new();
-        let ended = tokio::time::timeout(timeout, self.run_to_end(&exec, &mut output)).await;
+        let keeping = self.run_to_end(&exec, Sink::Keep(&mut output));
+        let ended = tokio::time::timeout(timeout, keeping).await;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
         match ended {
             Ok(Ok(code)) => Ok(ExecResult {
@@ -67,7 +55,44 @@ impl Inner {
         }
     }
 
-    async fn run_to_end(&self, exec: &str, output: &mut Vec<u8>) -> Result<i32, Error> {
+    /// As [`Runtime::exec_streamed`](crate::agent::runtime::Runtime::exec_streamed).
+    pub(super) async fn exec_streamed(
+        &self,
+        id: InstanceId,
+        command: &[String],
+        timeout: Duration,
+        said: mpsc::Sender<Said>,
+    ) -> Result<i32, Error> {
+        let exec = self.prepare_exec(id, command).await?;
+        let why = tokio::select! {
+            ended = self.run_to_end(&exec, Sink::Tell(&said)) => return ended,
+            () = said.closed() => reader_left(),
+            () = tokio::time::sleep(timeout) => out_of_time(timeout),
+        };
+        self.kill_exec(&exec).await;
+        Err(why)
+    }
+
+    /// Its id at the Engine; nothing runs yet.
+    async fn prepare_exec(&self, id: InstanceId, command: &[String]) -> Result<String, Error> {
+        let config = ExecConfig {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command.to_vec()),
+            ..Default::default()
+        };
+        let created = self
+            .on_container(id, CALL_DEADLINE, |docker, container| {
+                let config = config.clone();
+                async move { docker.create_exec(&container, config).await }
+            })
+            .await
+            .map_err(|error| error::of_start(&error))?
+            .ok_or_else(|| no_container(id))?;
+        Ok(created.id)
+    }
+
+    async fn run_to_end(&self, exec: &str, mut sink: Sink<'_>) -> Result<i32, Error> {
         let start = StartExecOptions {
             detach: false,
             tty: false,
@@ -86,7 +111,7 @@ impl Inner {
         {
             while let Some(frame) = stream.next().await {
                 let frame = frame.map_err(|e| error::of_call(&e.into()))?;
-                keep(output, &frame);
+                sink.take(frame).await;
             }
         }
         let deadline = tokio::time::Instant::now() + EXIT_CODE_DEADLINE;
@@ -138,10 +163,34 @@ impl Inner {
     }
 }
 
-fn keep(output: &mut Vec<u8>, frame: &LogOutput) {
-    let bytes = frame.as_ref();
-    let room = OUTPUT_BYTES.saturating_sub(output.len());
-    output.extend_from_slice(&bytes[..bytes.len().min(room)]);
+/// Where output goes.
+enum Sink<'a> {
+    /// The first [`OUTPUT_BYTES`] are kept.
+    Keep(&'a mut Vec<u8>),
+    /// Everything, at the reader's pace.
+    Tell(&'a mpsc::Sender<Said>),
+}
+
+impl Sink<'_> {
+    async fn take(&mut self, frame: LogOutput) {
+        match self {
+            Sink::Keep(output) => {
+                let bytes = frame.as_ref();
+                let room = OUTPUT_BYTES.saturating_sub(output.len());
+                output.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+            Sink::Tell(said) => {
+                let piece = match frame {
+                    LogOutput::StdErr { message } => Said::Err(message),
+                    LogOutput::StdOut { message }
+                    | LogOutput::StdIn { message }
+                    | LogOutput::Console { message } => Said::Out(message),
+                };
+                // That the reader has left is noticed by who waits for it.
+                let _ = said.send(piece).await;
+            }
+        }
+    }
 }
 
 /// A process and all below it, as /proc tells.
