@@ -14,12 +14,13 @@
 //! Deliberately absent: faults other than sudden death (tests make those from outside:
 //! they kill servers and Engines), and actions chosen while it runs.
 
-/// The variable that arms: `NAME:N` kills at the N-th time that NAME is reached.
+/// The variable that arms: `NAME:N` kills at the N-th time that NAME is reached; of several,
+/// with commas between them, the one that comes first.
 #[cfg(debug_assertions)]
 const ARM: &str = "EVENKEEL_FAILPOINT";
 
 /// The variable that records: a file that gets a line (process, point) for each time that
-/// a point is reached.
+/// a point is reached, and one (process, `!NAME:N`) for a death.
 #[cfg(debug_assertions)]
 const RECORD: &str = "EVENKEEL_FAILPOINT_LOG";
 
@@ -172,9 +173,11 @@ mod armed {
 
     use super::{ARM, Error, Op, RECORD, Side};
 
+    pub(super) type Point = (Op, Side, u32);
+
     struct Armed {
-        point: Option<(Op, Side, u32)>,
-        reached: AtomicU32,
+        /// Each with how often it was reached.
+        points: Vec<(Point, AtomicU32)>,
         record: Option<File>,
     }
 
@@ -184,25 +187,27 @@ mod armed {
     /// Takes what the environment says, if it says anything. For the start of a role.
     pub fn arm_from_env() -> Result<(), Error> {
         let text = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
-        let (point, record) = (text(ARM), text(RECORD));
-        if point.is_none() && record.is_none() {
+        let (points, record) = (text(ARM), text(RECORD));
+        if points.is_none() && record.is_none() {
             return Ok(());
         }
-        let point = point.map(|text| parse(&text)).transpose()?;
+        let points = points.unwrap_or_default();
+        let points = points.split(',').filter(|text| !text.is_empty());
+        let points: Result<Vec<Point>, Error> = points.map(parse).collect();
+        let points = points?.into_iter().map(|point| (point, AtomicU32::new(0)));
         let record = record.and_then(|path| {
             let open = File::options().create(true).append(true).open(path);
             open.ok()
         });
         // Roles start once in a process.
         let _ = ARMED.set(Armed {
-            point,
-            reached: AtomicU32::new(0),
+            points: points.collect(),
             record,
         });
         Ok(())
     }
 
-    pub(super) fn parse(text: &str) -> Result<(Op, Side, u32), Error> {
+    pub(super) fn parse(text: &str) -> Result<Point, Error> {
         let error = || Error {
             text: text.to_owned(),
         };
@@ -218,23 +223,28 @@ mod armed {
 
     pub(super) fn reach(op: Op, side: Side) {
         let Some(armed) = ARMED.get() else { return };
-        if let Some(mut record) = armed.record.as_ref() {
+        let name = || {
             let side = match side {
                 Side::Pre => "pre",
                 Side::Post => "post",
             };
-            // One write per line: threads do not mix theirs.
-            let line = format!("{} {}-{side}\n", std::process::id(), op.name());
-            let _ = record.write_all(line.as_bytes());
-        }
-        let Some((wanted, when, count)) = armed.point else {
-            return;
+            format!("{}-{side}", op.name())
         };
-        if wanted == op
-            && when == side
-            && armed.reached.fetch_add(1, Ordering::Relaxed) + 1 == count
-        {
-            die();
+        // One write per line: threads do not mix theirs.
+        let note = |what: String| {
+            if let Some(mut record) = armed.record.as_ref() {
+                let _ = record.write_all(format!("{} {what}\n", std::process::id()).as_bytes());
+            }
+        };
+        if armed.record.is_some() {
+            note(name());
+        }
+        for ((wanted, when, count), reached) in &armed.points {
+            let here = *wanted == op && *when == side;
+            if here && reached.fetch_add(1, Ordering::Relaxed) + 1 == *count {
+                note(format!("!{}:{count}", name()));
+                die();
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -48,14 +48,16 @@ pub enum Layout {
 pub struct Plan {
     pub kind: Kind,
     pub layout: Layout,
-    /// `NAME:N`; `None`: the run that others are compared with.
-    pub point: Option<String>,
+    /// `NAME:N` each, killed at in the order in which they come; none: the run that others
+    /// are compared with.
+    pub points: Vec<String>,
 }
 
 /// What came of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    pub deaths: u32,
+    /// The points of which something died.
+    pub died: Vec<String>,
     pub end: End,
     /// Most hits of each point within one process.
     pub reached: BTreeMap<String, u32>,
@@ -78,7 +80,8 @@ pub struct World {
     pub watch: Option<Watch>,
     http: reqwest::Client,
     roles: Vec<Role>,
-    deaths: u32,
+    armed: Arc<Mutex<Vec<String>>>,
+    died: Vec<String>,
     pub commits: Vec<String>,
     /// Head of the pull request.
     pub proposal: Option<String>,
@@ -93,7 +96,7 @@ pub async fn run(plan: Plan, image: &str) -> Result<Outcome, String> {
         Err(_) => Err("it takes for ever".to_owned()),
     };
     let log = tail(&world.log(), 60);
-    let (deaths, reached) = (world.deaths, world.reached());
+    let (died, reached) = (std::mem::take(&mut world.died), world.reached());
     world.roles.clear();
     if let Some(watch) = world.watch.take() {
         watch.clear().await;
@@ -101,7 +104,7 @@ pub async fn run(plan: Plan, image: &str) -> Result<Outcome, String> {
     end::kill_processes(world.dir.path(), world.plan.kind);
     let end = result.map_err(|why| format!("{why}\n{log}"))?;
     Ok(Outcome {
-        deaths,
+        died,
         end,
         reached,
         took: began.elapsed(),
@@ -127,7 +130,8 @@ impl World {
             forge: PullForge::refusing(1).await,
             http: reqwest::Client::new(),
             roles: Vec::new(),
-            deaths: 0,
+            armed: Arc::new(Mutex::new(plan.points.clone())),
+            died: Vec::new(),
             commits: Vec::new(),
             proposal: None,
             image: image.to_owned(),
@@ -145,7 +149,7 @@ impl World {
             // Old enough to go back to something older.
             end::set_epoch(database, 20).await;
         }
-        self.start(true).await?;
+        self.start().await?;
         self.commit(&[
             ("web.yaml", Some(self.app("web", "one", ""))),
             ("conf.txt", Some("hello".to_owned())),
@@ -182,7 +186,7 @@ impl World {
         if let Some(database) = &self.database {
             end::set_epoch(database, 5).await;
         }
-        self.start(self.deaths == 0).await?;
+        self.start().await?;
         self.rolled_back("web", 2).await?;
         self.forget_robot().await?;
         self.rest().await?;
@@ -192,13 +196,13 @@ impl World {
     }
 
     /// Starts all roles. They need not come up: a crash may be the first thing they do.
-    async fn start(&mut self, armed: bool) -> Result<(), String> {
+    async fn start(&mut self) -> Result<(), String> {
         let data = self.dir.path().join("data");
         let listen = format!("127.0.0.1:{}", self.port);
         let call = |args: Vec<String>| Call {
             args,
             cluster: self.name.clone(),
-            armed: self.plan.point.clone(),
+            armed: Arc::clone(&self.armed),
             record: self.record(),
             log: self.log(),
         };
@@ -249,22 +253,20 @@ impl World {
                 }
                 pause().await;
             }
-            self.roles.push(Role::start(role, armed));
+            self.roles.push(Role::start(role));
         }
         Ok(())
     }
 
     async fn stop(&mut self) -> Result<(), String> {
         for role in std::mem::take(&mut self.roles) {
-            self.deaths += role.stop().await?;
+            self.died.extend(role.stop().await?);
         }
         Ok(())
     }
 
     fn alive(&self) -> Result<(), String> {
-        self.roles
-            .iter()
-            .try_for_each(|role| role.deaths().map(drop))
+        self.roles.iter().try_for_each(|role| role.died().map(drop))
     }
 
     fn commit(&mut self, files: &[(&str, Option<String>)]) {
@@ -608,6 +610,9 @@ impl World {
         let mut most = BTreeMap::new();
         for (line, count) in hits {
             let (_process, point) = line.split_once(' ').unwrap();
+            if point.starts_with('!') {
+                continue;
+            }
             let known: &mut u32 = most.entry(point.to_owned()).or_default();
             *known = count.max(*known);
         }

@@ -6,8 +6,9 @@
 //! where, and `seams` holds the code to its list of points.
 //!
 //! `make crash-points` goes through every point at several of its hits and in both layouts
-//! (all in one process; controller and agent apart). Without `CRASH_POINTS=all` each point
-//! is killed at once, at a hit and in a layout that `CRASH_SEED` chooses.
+//! (all in one process; controller and agent apart), one crash in each life. Without
+//! `CRASH_POINTS=all` each point is killed at one time, at a hit and in a layout that `CRASH_SEED`
+//! chooses, several points in one life; a life that ends otherwise is taken apart again.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use evenkeel::failpoint::Op;
 use tokio::sync::Semaphore;
@@ -13,7 +14,7 @@ use crate::registry::Registry;
 
 /// Runs at the same time.
 fn at_once() -> usize {
-    number("CRASH_AT_ONCE").unwrap_or(6) as usize
+    number("CRASH_AT_ONCE").unwrap_or(8) as usize
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -40,7 +41,7 @@ struct Bench {
 }
 
 impl Bench {
-    async fn run(&self, script: Script, point: Option<String>) -> Result<Outcome, String> {
+    async fn run(&self, script: Script, points: &[String]) -> Result<Outcome, String> {
         let _room = self.room.acquire().await.unwrap();
         let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let docker = engine::client(engine::SHARED);
@@ -52,7 +53,7 @@ impl Bench {
         let plan = Plan {
             kind: script.0,
             layout: script.1,
-            point,
+            points: points.to_vec(),
         };
         let result = run(plan, &image).await;
         if script.0 == Kind::Containers {
@@ -80,47 +81,35 @@ fn all_hits(most: u32) -> Vec<u32> {
     hits
 }
 
+/// A life, and the points (`NAME:N`) at which it is cut short.
+type Group = (Script, Vec<String>);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_point_changes_nothing() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     engine::ensure_image(engine::SHARED).await;
+    let began = Instant::now();
     let bench = Arc::new(Bench {
         registry: Registry::start().await,
         room: Semaphore::new(at_once()),
         next: std::sync::atomic::AtomicU32::new(0),
     });
-    let calm = calm(&bench).await;
-    let plans = choose(&calm);
-    println!("{} crashes", plans.len());
+    let calm = Arc::new(calm(&bench).await);
+    let kills = choose(&calm);
+    let (wanted, together) = (kills.len(), together());
     let mut tasks = JoinSet::new();
-    for (script, point, hit) in plans {
-        let bench = Arc::clone(&bench);
-        tasks.spawn(async move {
-            let armed = format!("{point}:{hit}");
-            let mut outcome = bench.run(script, Some(armed.clone())).await;
-            // On a busy machine another course of things may pass a point by.
-            for _ in 0..2 {
-                if outcome.as_ref().is_ok_and(|o| o.deaths == 0) {
-                    outcome = bench.run(script, Some(armed.clone())).await;
-                }
-            }
-            (script, point, hit, outcome)
-        });
+    for group in groups(kills, together) {
+        let (bench, calm) = (Arc::clone(&bench), Arc::clone(&calm));
+        tasks.spawn(async move { judged(&bench, &calm, group).await });
     }
-    let mut problems = Vec::new();
+    let mut rows = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        let (script, point, hit, outcome) = done.unwrap();
-        let title = format!("{point}:{hit} {script:?}");
-        let problem = match outcome {
-            Err(why) => Some(why),
-            Ok(outcome) => judge(&calm[&script], &outcome, hit),
-        };
-        match &problem {
-            None => println!("same     {title}"),
-            Some(why) => println!("DIFFERS  {title}: {why}"),
-        }
-        problems.extend(problem.map(|why| format!("{title}: {why}")));
+        rows.extend(done.unwrap());
     }
+    let problems = table(&mut rows);
+    let lives = rows.len();
+    println!("{wanted} crashes in {:.0} s", began.elapsed().as_secs_f32());
+    assert!(lives >= wanted, "{lives} of {wanted} were told of");
     assert!(
         problems.is_empty(),
         "{} differ:\n{}",
@@ -129,18 +118,117 @@ async fn a_crash_at_any_point_changes_nothing() {
     );
 }
 
-/// Each script without a crash, twice: what differs between those is no crash's fault.
+/// What came of one crash.
+struct Row {
+    script: Script,
+    point: String,
+    /// What it made different.
+    problem: Option<String>,
+    /// The first hit of a point is always there to be died at; how many more there are
+    /// depends on timing.
+    reached: bool,
+}
+
+/// Runs a group. Where something differs, each of its points alone says whose fault it is;
+/// what was passed by is run alone as well.
+async fn judged(bench: &Bench, calm: &BTreeMap<Script, Outcome>, group: Group) -> Vec<Row> {
+    let (script, points) = group;
+    let outcome = bench.run(script, &points).await;
+    let row = |point: &String, problem| Row {
+        script,
+        point: point.clone(),
+        problem,
+        reached: true,
+    };
+    let (died, problem) = match &outcome {
+        Err(why) => (Vec::new(), Some(why.clone())),
+        Ok(outcome) => (outcome.died.clone(), differs(&calm[&script], outcome)),
+    };
+    let mut rows: Vec<Row> = Vec::new();
+    if let (Some(why), [_, _, ..]) = (&problem, points.as_slice()) {
+        let why = format!("together with others: {why}");
+        rows.push(row(&points.join(","), Some(why)));
+    }
+    let alone = points.len() == 1;
+    for point in &points {
+        if died.contains(point) && (problem.is_none() || alone) {
+            rows.push(row(point, problem.clone()));
+            continue;
+        }
+        if alone && let Err(why) = &outcome {
+            rows.push(row(point, Some(why.clone())));
+            continue;
+        }
+        rows.push(by_itself(bench, calm, script, point).await);
+    }
+    rows
+}
+
+/// On a busy machine another course of things may pass a point by.
+async fn by_itself(
+    bench: &Bench,
+    calm: &BTreeMap<Script, Outcome>,
+    script: Script,
+    point: &String,
+) -> Row {
+    let mut row = Row {
+        script,
+        point: point.clone(),
+        problem: None,
+        reached: false,
+    };
+    for _ in 0..3 {
+        match bench.run(script, std::slice::from_ref(point)).await {
+            Err(why) => row.problem = Some(why),
+            Ok(outcome) if outcome.died.is_empty() => continue,
+            Ok(outcome) => row.problem = differs(&calm[&script], &outcome),
+        }
+        row.reached = true;
+        return row;
+    }
+    if point.ends_with(":1") {
+        row.problem = Some("it was never reached".to_owned());
+    }
+    row
+}
+
+/// Prints what was killed where, a line for each point; returns what differs.
+fn table(rows: &mut [Row]) -> Vec<String> {
+    rows.sort_by(|a, b| (a.script, &a.point).cmp(&(b.script, &b.point)));
+    let mut lines: BTreeMap<&str, String> = BTreeMap::new();
+    for row in rows.iter() {
+        let (name, hit) = row.point.rsplit_once(':').unwrap_or((&row.point, ""));
+        let said = match (&row.problem, row.reached) {
+            (Some(_), _) => "DIFFERS",
+            (None, true) => "same",
+            (None, false) => "passed by",
+        };
+        let (kind, layout) = row.script;
+        let line = lines.entry(name).or_default();
+        line.push_str(&format!("  {kind:?}/{layout:?}:{hit} {said}"));
+    }
+    for (name, line) in lines {
+        println!("{name:<30}{line}");
+    }
+    let told = |row: &Row| {
+        let why = row.problem.as_ref()?;
+        Some(format!("{} {:?}: {why}", row.point, row.script))
+    };
+    rows.iter().filter_map(told).collect()
+}
+
+/// Each script without a crash.
 async fn calm(bench: &Arc<Bench>) -> BTreeMap<Script, Outcome> {
     let mut tasks = JoinSet::new();
     for script in SCRIPTS {
         let bench = Arc::clone(bench);
-        tasks.spawn(async move { (script, bench.run(script, None).await) });
+        tasks.spawn(async move { (script, bench.run(script, &[]).await) });
     }
     let mut calm = BTreeMap::new();
     while let Some(done) = tasks.join_next().await {
         let (script, outcome) = done.unwrap();
         let outcome = outcome.unwrap_or_else(|why| panic!("{script:?} without a crash: {why}"));
-        assert_eq!(outcome.deaths, 0);
+        assert!(outcome.died.is_empty());
         let end = serde_json::json!(outcome.end);
         println!(
             "calm     {script:?} in {:.1} s: {end}",
@@ -153,11 +241,11 @@ async fn calm(bench: &Arc<Bench>) -> BTreeMap<Script, Outcome> {
 }
 
 /// What is killed where. A point that no script reaches is a hole in the scripts.
-fn choose(calm: &BTreeMap<Script, Outcome>) -> Vec<(Script, String, u32)> {
-    let all = std::env::var("CRASH_POINTS").is_ok_and(|v| v == "all");
+fn choose(calm: &BTreeMap<Script, Outcome>) -> Vec<(Script, String)> {
+    let all = all_of_them();
     let only = std::env::var("CRASH_ONLY").unwrap_or_default();
     let seed = number("CRASH_SEED").unwrap_or(1);
-    let mut plans = Vec::new();
+    let mut kills: Vec<(Script, String)> = Vec::new();
     for op in Op::ALL {
         for side in ["pre", "post"] {
             let point = format!("{}-{side}", op.name());
@@ -172,26 +260,49 @@ fn choose(calm: &BTreeMap<Script, Outcome>) -> Vec<(Script, String, u32)> {
             if all {
                 for (script, most) in reaching {
                     let hits = all_hits(most).into_iter();
-                    plans.extend(hits.map(|hit| (script, point.clone(), hit)));
+                    kills.extend(hits.map(|hit| (script, format!("{point}:{hit}"))));
                 }
             } else {
-                let dice = mix(seed ^ mix(plans.len() as u64));
+                let dice = mix(seed ^ mix(kills.len() as u64));
                 let (script, most) = reaching[(dice % reaching.len() as u64) as usize];
-                let hits = all_hits(most);
-                let hit = hits[(mix(dice) % hits.len() as u64) as usize];
-                plans.push((script, point, hit));
+                // Those that come in any course of things, also after other crashes.
+                let hit = 1 + mix(dice) % u64::from(most.clamp(1, 2));
+                kills.push((script, format!("{point}:{hit}")));
             }
         }
     }
-    plans
+    kills
 }
 
-/// What a crash made different; `None`: nothing.
-fn judge(calm: &Outcome, outcome: &Outcome, hit: u32) -> Option<String> {
-    if outcome.deaths == 0 {
-        // How often a later hit comes depends on timing; the first one always does.
-        return (hit <= 1).then(|| "it was never reached".to_owned());
+fn all_of_them() -> bool {
+    std::env::var("CRASH_POINTS").is_ok_and(|v| v == "all")
+}
+
+/// Crashes of one life: one, where all are gone through.
+fn together() -> usize {
+    let otherwise = if all_of_them() { 1 } else { 8 };
+    number("CRASH_TOGETHER").unwrap_or(otherwise).max(1) as usize
+}
+
+/// Shares them out among lives of at most so many crashes. Neighbours, such as both sides of
+/// a call that is made once, go to different lives.
+fn groups(kills: Vec<(Script, String)>, together: usize) -> Vec<Group> {
+    let mut by_script: BTreeMap<Script, Vec<String>> = BTreeMap::new();
+    for (script, point) in kills {
+        by_script.entry(script).or_default().push(point);
     }
+    let mut groups = Vec::new();
+    for (script, points) in by_script {
+        let lives = points.len().div_ceil(together).max(2);
+        let life = |n| points.iter().skip(n).step_by(lives).cloned().collect();
+        groups.extend((0..lives).map(|n| (script, life(n))));
+    }
+    groups.retain(|(_, points): &Group| !points.is_empty());
+    groups
+}
+
+/// What crashes made different; `None`: nothing.
+fn differs(calm: &Outcome, outcome: &Outcome) -> Option<String> {
     let differing: Vec<String> = calm
         .end
         .iter()

@@ -12,19 +12,16 @@ use tokio::task::JoinHandle;
 
 use super::life::pause;
 
-/// A role that ends by itself more often than this is broken, not unlucky.
-const DEATHS: u32 = 1;
-
 #[derive(Default)]
 struct State {
     pid: Option<i32>,
     stopping: bool,
-    deaths: u32,
+    died: Vec<String>,
     /// It ended otherwise than by its crash point.
     wrong: Option<String>,
 }
 
-/// One role of the program. It is started again at once when it dies, unarmed.
+/// One role of the program. It is started again at once when it dies, armed with what is left.
 pub struct Role {
     state: Arc<Mutex<State>>,
     keeper: JoinHandle<()>,
@@ -35,15 +32,15 @@ pub struct Role {
 pub struct Call {
     pub args: Vec<String>,
     pub cluster: String,
-    /// `NAME:N`; not after it has died there.
-    pub armed: Option<String>,
+    /// `NAME:N` each; all roles take away from it where they died.
+    pub armed: Arc<Mutex<Vec<String>>>,
     /// Where it writes which points it reached.
     pub record: PathBuf,
     pub log: PathBuf,
 }
 
 impl Call {
-    fn command(&self, armed: bool) -> Command {
+    fn command(&self, armed: &[String]) -> Command {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -62,22 +59,30 @@ impl Call {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .kill_on_drop(true);
-        if let (Some(point), true) = (&self.armed, armed) {
-            command.env("EVENKEEL_FAILPOINT", point);
+        if !armed.is_empty() {
+            command.env("EVENKEEL_FAILPOINT", armed.join(","));
         }
         command
+    }
+
+    /// Where this process said that it dies.
+    fn last_word(&self, pid: i32) -> Option<String> {
+        let text = std::fs::read_to_string(&self.record).ok()?;
+        let start = format!("{pid} !");
+        let line = text.lines().rev().find(|line| line.starts_with(&start))?;
+        Some(line[start.len()..].to_owned())
     }
 }
 
 impl Role {
-    pub fn start(call: Call, armed: bool) -> Role {
+    pub fn start(call: Call) -> Role {
         let state = Arc::new(Mutex::new(State::default()));
-        let keeper = tokio::spawn(keep(call, armed, Arc::clone(&state)));
+        let keeper = tokio::spawn(keep(call, Arc::clone(&state)));
         Role { state, keeper }
     }
 
     /// SIGTERM, and its end. One that dies of its crash point instead has ended, too.
-    pub async fn stop(self) -> Result<u32, String> {
+    pub async fn stop(self) -> Result<Vec<String>, String> {
         let end = Instant::now() + Duration::from_secs(60);
         let mut asked = None;
         while !self.keeper.is_finished() {
@@ -97,14 +102,14 @@ impl Role {
             }
             pause().await;
         }
-        self.deaths()
+        self.died()
     }
 
-    /// How often it died of its crash point; what else happened to it is an error.
-    pub fn deaths(&self) -> Result<u32, String> {
+    /// The crash points of which it died; what else happened to it is an error.
+    pub fn died(&self) -> Result<Vec<String>, String> {
         let state = self.state.lock().unwrap();
         match &state.wrong {
-            None => Ok(state.deaths),
+            None => Ok(state.died.clone()),
             Some(wrong) => Err(wrong.clone()),
         }
     }
@@ -117,27 +122,28 @@ impl Drop for Role {
     }
 }
 
-async fn keep(call: Call, armed: bool, state: Arc<Mutex<State>>) {
-    let mut armed = armed;
+async fn keep(call: Call, state: Arc<Mutex<State>>) {
     loop {
-        let mut child = call.command(armed).spawn().unwrap();
-        {
-            let mut state = state.lock().unwrap();
-            state.pid = child.id().and_then(|id| i32::try_from(id).ok());
-        }
+        let armed = call.armed.lock().unwrap().clone();
+        let mut child = call.command(&armed).spawn().unwrap();
+        let pid = child.id().and_then(|id| i32::try_from(id).ok());
+        state.lock().unwrap().pid = pid;
         let status = child.wait().await.unwrap();
         let mut state = state.lock().unwrap();
         state.pid = None;
         let killed = std::os::unix::process::ExitStatusExt::signal(&status) == Some(9);
-        match (killed, state.stopping) {
-            (true, _) if armed => state.deaths += 1,
-            (_, true) if status.success() => return,
+        let point = pid.filter(|_| killed).and_then(|pid| call.last_word(pid));
+        match (point, state.stopping) {
+            (Some(point), _) if armed.contains(&point) => {
+                call.armed.lock().unwrap().retain(|other| *other != point);
+                state.died.push(point);
+            }
+            (None, true) if status.success() => return,
             _ => state.wrong = Some(format!("it ended by itself: {status}")),
         }
-        if state.stopping || state.wrong.is_some() || state.deaths > DEATHS {
+        if state.stopping || state.wrong.is_some() {
             return;
         }
-        armed = false;
     }
 }
 
