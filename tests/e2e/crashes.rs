@@ -1,7 +1,7 @@
 //! Killed with -9 in the middle of a rollout and started again: the end is the
 //! same, nothing restarts that did not need to, nothing stops serving.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::cluster::{Cluster, LONG, Setup, pause};
 use crate::engine::Engine;
@@ -96,8 +96,12 @@ async fn the_engine_dies_mid_rollout() {
     c.wait_healthy("web", &head).await;
     let second = rolling(&c).await;
     engine.kill();
-    // Long enough for the agent to notice; nothing may be concluded from it.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The agent has noticed; nothing may be concluded from it.
+    let end = Instant::now() + LONG;
+    while !c.whole_log().contains("the runtime does not answer") {
+        assert!(Instant::now() < end, "nobody noticed:\n{}", c.log());
+        pause().await;
+    }
     engine.start_again().await;
     let app = c.wait_healthy("web", &second).await;
     assert!(app["rejected"].is_null(), "{app}");

@@ -1,6 +1,7 @@
 //! The private server: kept between runs, restarted, and never two on one folder.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +17,6 @@ use super::pg;
 use super::support::*;
 
 fn folder() -> tempfile::TempDir {
-    use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     // The server's user must be able to pass.
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
@@ -218,9 +218,16 @@ async fn a_leftover_server_is_shut_down_first() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(alive(pid));
+    // The last folder that a start sees to before it looks for leftovers.
+    let log = dir.path().join("log");
+    std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o755)).unwrap();
     let starting = pg::start_in(dir.path());
     let continuing = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        until("a second one starts", async || {
+            let mode = std::fs::metadata(&log).unwrap().permissions().mode();
+            mode & 0o777 == 0o700
+        })
+        .await;
         kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();
     };
     let (server, ()) = tokio::join!(starting, continuing);
