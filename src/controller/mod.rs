@@ -42,6 +42,7 @@ use tokio_util::task::TaskTracker;
 pub use error::{BoxError, Error};
 pub use exec::ExecRequest;
 pub use meter::{CallEnd, Counts, Gauges, RolloutEnd, Sum, SyncEnd};
+pub use observe::node_report;
 pub use pulls::Unreadable;
 pub use telling::{ForgeReport, ForgeTrouble};
 pub use types::{Committed, LogLine, LogQuery, Options, Role, Status, SyncStatus};

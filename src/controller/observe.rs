@@ -31,7 +31,7 @@ impl Handle {
         let leading = self.0.image.leading()?;
         self.outrun(&leading, &report).await?;
         let (session, sequence) = (report.session, report.sequence);
-        let (node, report) = (report.node.clone(), seen(report));
+        let (node, report) = (report.node.clone(), node_report(report));
         let order = lock(&self.0.agents)
             .hearing
             .order(leading.epoch, &node, session, sequence);
@@ -104,7 +104,8 @@ fn displaced(node: &NodeName) -> Error {
     )))
 }
 
-fn seen(report: Report) -> NodeReport {
+/// What the planner takes up of a report.
+pub fn node_report(report: Report) -> NodeReport {
     NodeReport {
         node: report.node,
         facts: report.facts,

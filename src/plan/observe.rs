@@ -106,7 +106,7 @@ pub fn plan_report(now: Timestamp, snapshot: &Snapshot, report: &NodeReport) -> 
             None => note.message.clone(),
         };
         let mut event = Event::new(
-            now - Duration::from_millis(note.age_ms),
+            ago(now, note.age_ms),
             Actor::Agent(report.node.clone()),
             note.kind,
             message,
@@ -297,6 +297,13 @@ pub fn describe_exit(exit: &Exit) -> String {
     }
 }
 
+/// No age that a node tells is beyond this: such a time can be neither stored nor shown.
+const OLDEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+fn ago(now: Timestamp, age_ms: u64) -> Timestamp {
+    now - Duration::from_millis(age_ms).min(OLDEST)
+}
+
 fn next_status(
     now: Timestamp,
     old: Option<&InstanceStatus>,
@@ -307,7 +314,7 @@ fn next_status(
         (_, None) => None,
         // A time to come: the clock was put back since.
         (Some(at), Some(_)) if same_start && at <= now => Some(at),
-        (Some(_) | None, Some(age)) => Some(now - Duration::from_millis(age)),
+        (Some(_) | None, Some(age)) => Some(ago(now, age)),
     };
     let started_at = keep(old.and_then(|s| s.started_at), seen.running_ms);
     InstanceStatus {

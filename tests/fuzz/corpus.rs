@@ -68,6 +68,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             .collect(),
         "messages" => vec![REPORT.to_owned(), r#"{"kind":"ping"}"#.to_owned(),
             r#"{"kind":"logs","id":"00000000-0000-0000-0000-000000000001","instance":"00000000-0000-0000-0000-000000000002","tail":1,"follow":true}"#.to_owned()],
+        "reports" => super::reports::seeds(),
         "trees" => return super::trees::seeds(),
         other => panic!("no corpus for {other}"),
     };

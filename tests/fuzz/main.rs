@@ -20,6 +20,7 @@ mod pg;
 mod corpus;
 mod hostile;
 mod mutate;
+mod reports;
 mod targets;
 mod trees;
 
@@ -118,6 +119,11 @@ fn hooks() {
 #[test]
 fn messages() {
     run("messages");
+}
+
+#[test]
+fn reports() {
+    fuzz("reports", &reports::reports);
 }
 
 #[test]
