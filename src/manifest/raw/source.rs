@@ -9,8 +9,8 @@ use crate::manifest::field::{DurationText, Field};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Source {
-    /// `https://…`, `http://…`, `ssh://…`, `git@host:path`, `file://…` or an absolute path.
-    /// Without a password: that is what `credentials` is for.
+    /// `https://…`, `http://…`, `ssh://…` or `git@host:path`. Without a password: that is what
+    /// `credentials` is for.
     pub url: Field<String>,
     /// Default: `main`.
     #[serde(default)]
@@ -28,13 +28,16 @@ pub struct Source {
     #[serde(default)]
     #[schemars(extend("default" = "1m"))]
     pub interval: Field<DurationText>,
-    /// How to get in.
+    /// How to get in. Its files are not for Git to name: an operator sets them with `evenkeel
+    /// source add`.
     #[serde(default)]
     pub credentials: Field<Credentials>,
-    /// File on the controller's host that holds the webhook's secret.
+    /// File on the controller's host that holds the webhook's secret. Not for Git to say: an
+    /// operator sets it with `evenkeel source add`.
     #[serde(default)]
     pub webhook_secret_file: Field<String>,
-    /// Where the status of each commit is posted. Default: nowhere.
+    /// Where the status of each commit is posted. Not for Git to say: an operator sets it with
+    /// `evenkeel source add`. Default: nowhere.
     #[serde(default)]
     pub forge: Field<Forge>,
     /// Which pull requests into the branch are planned, where there is a forge.

@@ -160,23 +160,27 @@ fn anchors_and_merges_work() {
 fn forges_are_checked() {
     let told = |forge: &str| {
         check(&format!(
-            "apiVersion: evenkeel.dev/v1\nkind: Source\nmetadata: {{name: s}}\nspec: {{url: /srv/a, forge: {{{forge}}}}}\n"
+            "apiVersion: evenkeel.dev/v1\nkind: Source\nmetadata: {{name: s}}\nspec: {{url: \"https://g.example/a\", forge: {{{forge}}}}}\n"
         ))
     };
+    // Right in itself, but not for Git to say.
+    let only_for_operators = |forge: &str| {
+        let told = told(forge);
+        assert_eq!(told.lines().count(), 1, "{forge}: {told}");
+        assert!(told.contains("spec.forge"), "{forge}: {told}");
+        assert!(told.contains("may not name a forge"), "{forge}: {told}");
+    };
     let rest = "repository: a/b, tokenFile: /run/t";
-    assert_eq!(told(&format!("kind: github, {rest}")), "ok");
-    assert_eq!(
-        told(&format!(
-            "kind: gitea, apiUrl: \"https://f.example\", {rest}"
-        )),
-        "ok"
-    );
+    only_for_operators(&format!("kind: github, {rest}"));
+    only_for_operators(&format!(
+        "kind: gitea, apiUrl: \"https://f.example\", {rest}"
+    ));
     for forge in [
         "kind: bitbucket, repository: a/b, tokenFile: /run/t, username: ann@team.example",
         "kind: bitbucketDataCenter, apiUrl: \"https://b.example\", repository: ~ann/b, tokenFile: /run/t",
         "kind: github, repository: a/b, app: {id: \"12\", privateKeyFile: /run/k, installationId: 34}",
     ] {
-        assert_eq!(told(forge), "ok", "{forge}");
+        only_for_operators(forge);
     }
     for (forge, why) in [
         ("repository: a/b, tokenFile: /run/t", "\"kind\" is missing"),
@@ -237,8 +241,6 @@ fn sources_are_checked() {
         "http://git.example:8080/a",
         "ssh://git@git.example/a",
         "git@git.example:team/a.git",
-        "file:///srv/a",
-        "/srv/a",
     ] {
         let checked = checked(source(&format!("url: \"{url}\"")).as_bytes());
         assert_eq!(checked.problems, [], "{url}");
@@ -283,15 +285,27 @@ fn sources_are_checked() {
         ("url: relative/a", "not the URL"),
         ("branch: x", "\"url\" is missing"),
         (
-            "url: /a, branch: \"a..b\"",
+            "url: \"https://g.example/a\", branch: \"a..b\"",
             "cannot be the name of a branch",
         ),
-        ("url: /a, path: ../x", "is not a folder of the repository"),
-        ("url: /a, interval: 10ms", "at least 1s"),
-        ("url: /a, project: A", "is not a DNS label"),
-        ("url: /a, credentials: {tokenFile: x}", "must be absolute"),
         (
-            "url: /a, credentials: {password: x}",
+            "url: \"https://g.example/a\", path: ../x",
+            "is not a folder of the repository",
+        ),
+        (
+            "url: \"https://g.example/a\", interval: 10ms",
+            "at least 1s",
+        ),
+        (
+            "url: \"https://g.example/a\", project: A",
+            "is not a DNS label",
+        ),
+        (
+            "url: \"https://g.example/a\", credentials: {tokenFile: x}",
+            "must be absolute",
+        ),
+        (
+            "url: \"https://g.example/a\", credentials: {password: x}",
             "unknown key \"password\"",
         ),
     ] {
@@ -307,6 +321,61 @@ fn sources_are_checked() {
         // Otherwise the source declared before would look deleted.
         assert!(checked.catalog.unreadable.contains("app.yaml"));
     }
+}
+
+#[test]
+fn a_source_in_git_names_nothing_on_the_controllers_host() {
+    let yaml = |spec: &str| {
+        format!(
+            "apiVersion: evenkeel.dev/v1\nkind: Source\nmetadata: {{name: s}}\nspec:\n  url: https://g.example/a\n{spec}"
+        )
+    };
+    for (spec, place) in [
+        (
+            "  credentials: {tokenFile: /run/t}\n",
+            "6:28 spec.credentials.tokenFile",
+        ),
+        (
+            "  credentials: {sshKeyFile: /run/t}\n",
+            "6:29 spec.credentials.sshKeyFile",
+        ),
+        (
+            "  credentials: {knownHostsFile: /run/t}\n",
+            "6:33 spec.credentials.knownHostsFile",
+        ),
+        (
+            "  webhookSecretFile: /run/t\n",
+            "6:22 spec.webhookSecretFile",
+        ),
+    ] {
+        let told = check(&yaml(spec));
+        assert!(told.contains(place), "{spec}: {told}");
+        assert!(
+            told.contains("may not name a file on the controller's host"),
+            "{told}"
+        );
+        let problems = checked(yaml(spec).as_bytes()).problems;
+        assert!(
+            problems[0]
+                .hint
+                .as_ref()
+                .unwrap()
+                .contains("evenkeel source add s")
+        );
+    }
+    // Each of them is told, not only the first.
+    let two =
+        "  webhookSecretFile: /run/t\n  credentials: {tokenFile: /run/t, sshKeyFile: /run/k}\n";
+    assert_eq!(checked(yaml(two).as_bytes()).problems.len(), 3);
+    for local in ["/srv/a", "file:///srv/a"] {
+        let told = check(&yaml("").replace("https://g.example/a", local));
+        assert!(told.contains("5:8 spec.url"), "{told}");
+        assert!(
+            told.contains("may not name a repository on the controller's host"),
+            "{told}"
+        );
+    }
+    assert_eq!(check(&yaml("  credentials: {username: ann}\n")), "ok");
 }
 
 #[test]

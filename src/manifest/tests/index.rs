@@ -265,7 +265,7 @@ proptest! {
             Some(app("a", "imag: a")),
             Some(format!("{b}---\nnot: ours\n---\n{{")),
             Some(app("b", "image: c, files: {/f: z.yaml}")),
-            Some("apiVersion: evenkeel.dev/v1\nkind: Source\nmetadata: {name: s}\nspec: {url: /x}\n".to_owned()),
+            Some("apiVersion: evenkeel.dev/v1\nkind: Source\nmetadata: {name: s}\nspec: {url: \"https://g.example/x\"}\n".to_owned()),
         ];
         let paths = ["f.conf", "k.yaml", "m.yaml", "z.yaml"];
         let mut repo = Repository::default();

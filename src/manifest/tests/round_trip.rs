@@ -53,3 +53,48 @@ proptest! {
         prop_assert_eq!(yaml.restart.factor, factor);
     }
 }
+
+/// What the schema tells editors, `explain` and the README is what is left out.
+#[test]
+fn the_schemas_defaults_are_the_ones_in_force() {
+    let schema = crate::manifest::json_schema();
+    let defaults = |name: &str| -> serde_json::Map<String, serde_json::Value> {
+        let properties = schema["$defs"][name]["properties"].as_object().unwrap();
+        let set = properties
+            .iter()
+            .filter(|(_, p)| p.get("default").is_some());
+        set.map(|(key, p)| (key.clone(), p["default"].clone()))
+            .collect()
+    };
+    let merged = |name: &str, more: serde_json::Value| {
+        let mut all = defaults(name);
+        all.extend(more.as_object().unwrap().clone());
+        serde_json::Value::from(all)
+    };
+    let json = |spec: serde_json::Value| {
+        let document = serde_json::json!({
+            "apiVersion": "evenkeel.dev/v1", "kind": "App", "metadata": {"name": "a"}, "spec": spec,
+        });
+        let checked = checked(document.to_string().as_bytes());
+        assert_eq!(checked.problems, [], "{document:#}");
+        checked.catalog.apps.values().next().unwrap().spec.clone()
+    };
+    let ports = serde_json::json!([{"name": "web", "port": 80}]);
+    let http = serde_json::json!({"http": {"port": 80}});
+    let said = serde_json::json!({"http": merged("HttpCheck", serde_json::json!({"port": 80}))});
+    let (silent, told) = (
+        json(serde_json::json!({"image": "a", "ports": ports, "health": {"readiness": http}})),
+        json(merged(
+            "App",
+            serde_json::json!({
+                "image": "a",
+                "ports": ports,
+                "health": {"readiness": merged("Probe", said)},
+                "rollout": defaults("Rollout"),
+                "restart": defaults("Restart"),
+                "onNodeLoss": merged("OnNodeLoss", serde_json::json!({"action": "reschedule"})),
+            }),
+        )),
+    );
+    assert_eq!(silent, told);
+}

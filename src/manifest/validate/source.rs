@@ -43,6 +43,7 @@ pub fn source(
     };
     let webhook_secret_file = file(&raw.webhook_secret_file);
     let forge = forge(cx, &raw.forge);
+    stays_out_of_the_host(cx, &name, raw);
     let pulls = raw.pull_requests.get().cloned().unwrap_or_default();
     let pull_requests = PullRequestPolicy {
         plan: pulls.plan.get().copied().unwrap_or(true),
@@ -66,6 +67,37 @@ pub fn source(
         forge,
         pull_requests,
     })
+}
+
+/// Specs come from repositories, and whoever may commit there must not have files of the
+/// controller's host read or sent away. `plan::sync` refuses the same; here each place is told.
+fn stays_out_of_the_host(cx: &Cx<'_>, name: &SourceName, raw: &raw::source::Source) {
+    let refuse = |at: NodeId, what: &str| {
+        cx.problem_hint(
+            at,
+            format!(
+                "a source that is declared in Git may not name {what} on the controller's host: \
+                 whoever can commit here could have any file there read or sent away"
+            ),
+            format!("remove it here, and let an operator run `evenkeel source add {name}` with it"),
+        );
+    };
+    let credentials = raw.credentials.get();
+    let files = credentials.into_iter().flat_map(|c| {
+        let named = [&c.token_file, &c.ssh_key_file, &c.known_hosts_file];
+        named.into_iter().filter_map(Field::node)
+    });
+    for at in files.chain(raw.webhook_secret_file.node()) {
+        refuse(at, "a file");
+    }
+    if let Some(at) = raw.forge.node() {
+        refuse(at, "a forge and the file of its token");
+    }
+    if let Some((at, url)) = raw.url.set()
+        && (url.starts_with('/') || url.starts_with("file:"))
+    {
+        refuse(at, "a repository");
+    }
 }
 
 fn forge(cx: &Cx<'_>, field: &Field<raw::source::Forge>) -> Option<ForgeSpec> {
