@@ -95,6 +95,9 @@ pub struct Committed {
 pub struct SyncStatus {
     /// A fetch or its evaluation is under way.
     pub running: bool,
+    /// When a forge first said that there is what the last attempt looked for; `None`: the
+    /// attempt was nobody's word.
+    pub hinted_at: Option<Timestamp>,
     pub last_attempt_at: Option<Timestamp>,
     pub next_attempt_at: Option<Timestamp>,
     /// Of the last attempt.

@@ -1,4 +1,4 @@
-//! Traces for OpenTelemetry: one per commit, from its sync to the health of what it touched.
+//! Traces for OpenTelemetry: one per commit, from the push to the health of what it touched.
 //!
 //! Owns what becomes a span ([`trace`]) and its way to a collector ([`otlp`]), set by the
 //! usual environment variables and by nothing else. Spans are made from the record of events
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub use otlp::Exporter;
-pub use trace::{Outcome, Span, SpanId, TraceId, Tracker, trace_id};
+pub use trace::{Began, Outcome, Span, SpanId, TraceId, Tracker, trace_id};
 
 use crate::controller::Handle;
 use crate::model::{Event, EventKind};
@@ -72,14 +72,17 @@ fn absorb(
         }
         Err(RecvError::Closed) => return,
     };
-    let started = match (&event.source, event.kind) {
-        (Some(source), EventKind::SyncOk) => handle
-            .sync_status(source)
-            .and_then(|status| status.last_attempt_at),
+    let began = match (&event.source, event.kind) {
+        (Some(source), EventKind::SyncOk) => handle.sync_status(source).map(|status| Began {
+            hinted: status.hinted_at,
+            started: status.last_attempt_at,
+        }),
         (_, _) => None,
     };
     // `NotLoaded`: there is nothing that a span could be about.
-    if let Ok(more) = handle.read(|snapshot| tracker.absorb(&event, started, snapshot)) {
+    if let Ok(more) =
+        handle.read(|snapshot| tracker.absorb(&event, began.unwrap_or_default(), snapshot))
+    {
         spans.extend(more);
     }
 }

@@ -1,6 +1,6 @@
 //! Which spans follow from an event; a pure function of the events so far.
 //!
-//! A commit's trace holds its sync, the rollouts that it caused, also the rollback after a
+//! A commit's trace holds the forge's word of the push where there was one, its sync, the rollouts that it caused, also the rollback after a
 //! failed one, and in each of them its instances from their creation to ready. The root
 //! ends when the commit has its verdict, the same that its status at the forge tells.
 
@@ -70,6 +70,14 @@ fn hash(parts: &[&str]) -> [u8; 32] {
 
 type Key = (SourceName, CommitId);
 
+/// How a sync came to be; by default nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Began {
+    /// When a forge's delivery asked for it.
+    pub hinted: Option<Timestamp>,
+    pub started: Option<Timestamp>,
+}
+
 /// A rollout under way, and the commit in whose trace it is.
 struct Open {
     rollout: Rollout,
@@ -92,17 +100,12 @@ impl Tracker {
         }
     }
 
-    /// What `event` ends. `sync_started`: of a sync, when it began. `snapshot` holds what
+    /// What `event` ends. `began`: of a sync, how it came to be. `snapshot` holds what
     /// the event tells of, and maybe more.
-    pub fn absorb(
-        &mut self,
-        event: &Event,
-        sync_started: Option<Timestamp>,
-        snapshot: &Snapshot,
-    ) -> Vec<Span> {
+    pub fn absorb(&mut self, event: &Event, began: Began, snapshot: &Snapshot) -> Vec<Span> {
         let mut spans = Vec::new();
         match event.kind {
-            EventKind::SyncOk => self.synced(event, sync_started, &mut spans),
+            EventKind::SyncOk => self.synced(event, began, &mut spans),
             EventKind::RolloutStarted | EventKind::RolloutResumed => {
                 self.open(event, snapshot);
                 return spans;
@@ -121,13 +124,16 @@ impl Tracker {
         spans
     }
 
-    fn synced(&mut self, event: &Event, started: Option<Timestamp>, spans: &mut Vec<Span>) {
+    fn synced(&mut self, event: &Event, began: Began, spans: &mut Vec<Span>) {
         let (Some(source), Some(commit)) = (&event.source, &event.commit) else {
             return;
         };
         let key = (source.clone(), commit.clone());
-        let start = started.unwrap_or(event.at).min(event.at);
-        self.commits.entry(key.clone()).or_insert(start);
+        let start = began.started.unwrap_or(event.at).min(event.at);
+        // A delivery that a faster poll was ahead of is not what began it.
+        let hinted = began.hinted.filter(|at| *at <= start);
+        let first = hinted.unwrap_or(start);
+        self.commits.entry(key.clone()).or_insert(first);
         if self.commits.len() > MOST_OPEN {
             self.commits.pop_first();
         }
@@ -135,6 +141,10 @@ impl Tracker {
         span.attributes
             .push(("evenkeel.result", event.message.clone()));
         spans.push(span);
+        if let Some(at) = hinted {
+            let name = format!("push to {source}");
+            spans.push(self.span(&key, &["push"], name, at, start));
+        }
     }
 
     fn open(&mut self, event: &Event, snapshot: &Snapshot) {
@@ -282,8 +292,10 @@ impl Tracker {
         let root = span_id(&[&self.cluster, source.as_str(), &commit.0, "root"]);
         let id = match parts {
             [] => root,
-            // A sync has no id of its own.
-            ["sync"] => span_id(&[&self.cluster, source.as_str(), &commit.0, "sync"]),
+            // Neither has an id of its own.
+            [word @ ("sync" | "push")] => {
+                span_id(&[&self.cluster, source.as_str(), &commit.0, word])
+            }
             parts => span_id(parts),
         };
         Span {

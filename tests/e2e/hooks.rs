@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, LONG, Setup, pause};
 
 const SECRET: &str = "correct horse battery staple";
 
-fn spec(version: u32) -> String {
+pub fn spec(version: u32) -> String {
     format!(
         "apiVersion: evenkeel.dev/v1\nkind: App\nmetadata: {{name: web, project: shop}}\nspec:\n  \
          process: {{command: [sleep, \"1000\"]}}\n  env: {{VERSION: \"{version}\"}}\n  \
@@ -31,13 +31,13 @@ fn hex_of(secret: &str, body: &[u8]) -> String {
 }
 
 /// One vendor's delivery of a push.
-struct Sent {
+pub struct Sent {
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
 }
 
 /// As this vendor says that `branch` is at `after` now, by somebody who knows `secret`.
-fn push(vendor: &str, secret: &str, id: &str, branch: &str, after: &str) -> Sent {
+pub fn push(vendor: &str, secret: &str, id: &str, branch: &str, after: &str) -> Sent {
     let full = format!("refs/heads/{branch}");
     let before = "b".repeat(40);
     let of_ref = json!({"ref": full, "before": before, "after": after, "commits": []});
@@ -112,7 +112,7 @@ fn push(vendor: &str, secret: &str, id: &str, branch: &str, after: &str) -> Sent
     Sent { headers, body }
 }
 
-async fn deliver(http: &reqwest::Client, url: &str, sent: &Sent) -> (u16, Value) {
+pub async fn deliver(http: &reqwest::Client, url: &str, sent: &Sent) -> (u16, Value) {
     let mut request = http
         .post(url)
         .body(sent.body.clone())

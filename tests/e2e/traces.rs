@@ -1,4 +1,4 @@
-//! Traces, as a collector receives them.
+//! Traces, as a collector receives them, and logs, as a program reads them.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -12,6 +12,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message as _;
+use ring::hmac;
+use serde_json::Value;
 
 use crate::cluster::{Cluster, LONG, Setup, pause};
 use crate::specs::{Version, web};
@@ -78,6 +80,119 @@ fn root<'a>(spans: &'a [Span], commit: &str) -> &'a Span {
 
 fn code(span: &Span) -> StatusCode {
     span.status.as_ref().map(|s| s.code()).unwrap_or_default()
+}
+
+/// By a delivery, and with nothing polled: from the forge's word on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_begins_with_the_push() {
+    let collector = Collector::default();
+    let setup = Setup {
+        runtime: Some("process"),
+        interval: "1h",
+        env: vec![
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.start().await),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=of the team".to_owned()),
+            ("EVENKEEL_LOG_FORMAT", "json".to_owned()),
+        ],
+        ..Setup::default()
+    };
+    let c = Cluster::start_with(setup, &[("web.yaml", &process("one"))]).await;
+    let first = c.repo.head("main").unwrap().to_string();
+    c.wait_healthy("web", &first).await;
+    let unasked = collector.trace(&first).await;
+    assert!(!unasked.iter().any(|s| s.name == "push to repo"));
+
+    let secret = c.dir.path().join("hook");
+    std::fs::write(&secret, "hook-secret").unwrap();
+    let body = serde_json::json!({
+        "name": "repo", "url": c.git.url("repo.git"), "project": "shop", "interval": "1h",
+        "webhookSecretFile": secret,
+    });
+    let put = c.http.put(format!("{}/api/v1/sources/repo", c.url()));
+    let put = put.bearer_auth(c.token()).json(&body).send().await.unwrap();
+    assert!(put.status().is_success());
+    // New settings begin with a sync.
+    c.wait("sources/repo", "at rest", |s| {
+        s["sync"]["running"] == false && s["sync"]["attempts"].as_u64() >= Some(1)
+    })
+    .await;
+    let commit = c.repo.commit("two", &[("web.yaml", Some(&process("two")))]);
+    let body = format!(r#"{{"ref": "refs/heads/main", "after": "{commit}"}}"#);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"hook-secret");
+    let proof = hex::encode(hmac::sign(&key, body.as_bytes()));
+    let delivered = c
+        .http
+        .post(format!("{}/api/v1/hooks/repo", c.url()))
+        .header("x-hub-signature-256", format!("sha256={proof}"))
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(delivered.status(), 202);
+    c.wait_healthy("web", &commit).await;
+    let spans = collector.trace(&commit).await;
+    let (top, push, sync) = (
+        root(&spans, &commit),
+        one(&spans, "push to repo"),
+        one(&spans, "sync repo"),
+    );
+    assert_eq!(push.parent_span_id, top.span_id);
+    assert_eq!(push.start_time_unix_nano, top.start_time_unix_nano);
+    assert_eq!(push.end_time_unix_nano, sync.start_time_unix_nano);
+    one(&spans, "rollout shop/web");
+
+    // Each line is a document, with the same words for the same things.
+    let lines: Vec<Value> = c
+        .whole_log()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
+    assert!(lines.len() > 5);
+    for line in &lines {
+        for key in ["timestamp", "level", "message", "target"] {
+            assert!(line[key].is_string(), "{key}: {line}");
+        }
+    }
+    let follows = lines.iter().find(|l| l["message"] == "following");
+    assert_eq!(follows.unwrap()["source"], "repo");
+}
+
+fn process(version: &str) -> String {
+    format!(
+        r#"apiVersion: evenkeel.dev/v1
+kind: App
+metadata: {{name: web, project: shop}}
+spec:
+  process: {{command: [sleep, "1000"]}}
+  env: {{VERSION: "{version}"}}
+  rollout: {{minHealthyTime: 100ms}}
+  stopGracePeriod: 1s
+"#
+    )
+}
+
+#[test]
+fn a_protocol_that_is_not_spoken_is_refused_before_anything_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for part in [
+        "OTEL_EXPORTER_OTLP_PROTOCOL is grpc",
+        "http/protobuf only",
+        "port 4318",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert!(!data.join("postgres").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

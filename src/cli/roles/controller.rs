@@ -42,6 +42,7 @@ pub struct Setup<'a> {
 pub async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
     logging::start(&args.log);
     failpoint::arm_from_env()?;
+    telemetry::Exporter::check_env()?;
     let mut signals = Signals::catch()?;
     let dir = DataDir::open(args.data_dir.as_deref())?;
     let _lock = dir.lock("controller")?;

@@ -15,6 +15,7 @@ use crate::config::{DataDir, source_from_flag};
 use crate::failpoint;
 use crate::model::SourceSpec;
 use crate::store::private_postgres::{self, PrivatePostgres};
+use crate::telemetry;
 
 /// For each part; Postgres has its own.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -31,6 +32,7 @@ struct Plan {
 pub async fn run_up(args: UpArgs) -> anyhow::Result<()> {
     logging::start(&args.log);
     failpoint::arm_from_env()?;
+    telemetry::Exporter::check_env()?;
     let mut signals = Signals::catch()?;
     let dir = DataDir::open(args.data_dir.as_deref())?;
     let _locks = (dir.lock("controller")?, dir.lock("agent")?);

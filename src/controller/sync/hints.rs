@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::model::Timestamp;
+
 /// Without a hint for so long, a burst is over.
 const QUIET: Duration = Duration::from_millis(250);
 /// A hint waits no longer; polls go on meanwhile.
@@ -28,20 +30,24 @@ pub(super) struct Hints {
 struct State {
     /// First and last hint that no sync has looked at.
     waiting: Option<(Instant, Instant)>,
+    /// When the first of them came, as people tell time.
+    since: Option<Timestamp>,
     /// When a sync last took hints up.
     taken: Option<Instant>,
 }
 
 impl State {
-    fn add(&mut self, now: Instant) {
+    fn add(&mut self, now: Instant, at: Timestamp) {
         let first = self.waiting.map_or(now, |(first, _)| first);
         self.waiting = Some((first, now));
+        self.since.get_or_insert(at);
     }
 
-    fn begin(&mut self, now: Instant) {
+    fn begin(&mut self, now: Instant) -> Option<Timestamp> {
         if self.waiting.take().is_some() {
             self.taken = Some(now);
         }
+        self.since.take()
     }
 
     /// When the waiting hints are to be acted on; `None`: none waits.
@@ -59,14 +65,15 @@ impl Hints {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn add(&self) {
-        self.state().add(Instant::now());
+    pub fn add(&self, at: Timestamp) {
+        self.state().add(Instant::now(), at);
         self.added.notify_one();
     }
 
-    /// A sync begins, for whatever reason: what was hinted before it is seen by it.
-    pub fn begin(&self) {
-        self.state().begin(Instant::now());
+    /// A sync begins, for whatever reason: what was hinted before it is seen by it. Returns
+    /// when the first of that came.
+    pub fn begin(&self) -> Option<Timestamp> {
+        self.state().begin(Instant::now())
     }
 
     /// Returns once hints are to be acted on. May be dropped and called again at any time.
@@ -96,7 +103,7 @@ mod tests {
         let (mut began, mut free) = (Vec::new(), 0);
         for now in 0..200_000 {
             while hints.next_if(|hint| *hint <= now).is_some() {
-                state.add(at(now));
+                state.add(at(now), Timestamp(0));
             }
             if now >= free && state.due().is_some_and(|due| due <= at(now)) {
                 state.begin(at(now));
@@ -138,10 +145,12 @@ mod tests {
             let hints = std::sync::Arc::clone(&hints);
             async move { hints.due().await }
         });
-        hints.add();
+        hints.add(Timestamp(7));
+        hints.add(Timestamp(8));
         let limit = Duration::from_secs(10);
         tokio::time::timeout(limit, waiting).await.unwrap().unwrap();
-        hints.begin();
+        assert_eq!(hints.begin(), Some(Timestamp(7)));
         assert!(hints.state().due().is_none());
+        assert_eq!(hints.begin(), None);
     }
 }

@@ -52,7 +52,8 @@ impl Handle {
     /// The same for word from outside that the repository moved: a single one leads to a
     /// sync at once, a burst of them to one at its beginning and one at its end.
     pub fn hint_sync(&self, source: &SourceName) -> Result<(), Error> {
-        self.nudge(source, |task| task.hints.add())
+        let now = self.now();
+        self.nudge(source, |task| task.hints.add(now))
     }
 
     /// How many syncs are due and have not begun, and how late the latest of them is.
@@ -154,6 +155,7 @@ fn follow(
             hints: hints::Hints::default(),
             status: std::sync::Mutex::new(SyncStatus {
                 running: false,
+                hinted_at: None,
                 last_attempt_at: None,
                 next_attempt_at: None,
                 outcome: SyncOutcome::Never,

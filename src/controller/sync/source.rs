@@ -71,7 +71,8 @@ pub(super) async fn run(handle: Handle, task: Arc<Task>, slots: Arc<Semaphore>) 
     loop {
         follower.watch_local();
         // What was hinted so far is looked at now.
-        follower.task.hints.begin();
+        let hinted = follower.task.hints.begin();
+        follower.note_hint(hinted, retry > RETRY);
         let begun = Instant::now();
         let Some(attempt) = end.run_until_cancelled(follower.attempt(&slots)).await else {
             return;
@@ -103,6 +104,13 @@ fn jittered(pause: Duration) -> Duration {
 impl Follower {
     fn name(&self) -> &SourceName {
         &self.task.spec.name
+    }
+
+    /// What was asked of an attempt that failed is asked of the next one still.
+    fn note_hint(&self, hinted: Option<Timestamp>, again: bool) {
+        let mut status = lock(&self.task.status);
+        let before = status.hinted_at.filter(|_| again);
+        status.hinted_at = before.or(hinted);
     }
 
     /// A repository on this machine tells by itself when it moves.
