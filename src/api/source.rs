@@ -170,6 +170,9 @@ pub struct SourceStatus {
     /// How telling it goes; `null`: there is none, or asked of a controller that does not lead.
     #[serde(default)]
     pub forge_state: Option<ForgeState>,
+    /// What the statuses are called there; `null`: there is no forge.
+    #[serde(default)]
+    pub checks: Option<ForgeChecks>,
     /// Which pull requests are planned, where there is a forge.
     #[serde(default)]
     pub pull_requests: PullRequestPolicy,
@@ -195,6 +198,16 @@ pub struct SourceStatus {
     pub apps: usize,
     /// What its task does at present; `null`: asked of a controller that does not lead.
     pub sync: Option<SyncView>,
+}
+
+/// Names by which a forge may be told to ask for them before it merges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForgeChecks {
+    /// Of commits on the branch: how they fare.
+    pub commit: String,
+    /// Of pull requests: what they would do. `null`: none is planned.
+    pub plan: Option<String>,
 }
 
 /// How telling a source's forge goes.
@@ -378,6 +391,7 @@ pub fn source_status(snapshot: &Snapshot, source: &Source) -> SourceStatus {
         },
         forge: spec.forge.clone(),
         forge_state: None,
+        checks: None,
         pull_requests: spec.pull_requests,
         declared_by: source.declared_by.clone(),
         suspended: source.suspended,

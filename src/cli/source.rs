@@ -252,13 +252,15 @@ fn one(source: &SourceStatus, server: &str, now: Timestamp, paint: Paint) -> Str
     field("applied", at(&source.last_applied, source.last_applied_at));
     field("apps", source.apps.to_string());
     if let Some(forge) = &source.forge {
+        let told = source.forge_state.as_ref().and_then(|s| s.last_told_at);
         field(
             "statuses",
             format!(
-                "{} {} ({})",
+                "{} {} ({}){}",
                 forge.kind.as_str(),
                 one_line(&forge.repository),
-                one_line(&forge.api_url)
+                one_line(&forge.api_url),
+                told.map_or(String::new(), |at| format!(", told {} ago", age(now, at)))
             ),
         );
         let policy = source.pull_requests;
@@ -267,7 +269,14 @@ fn one(source: &SourceStatus, server: &str, now: Timestamp, paint: Paint) -> Str
             (true, false) => "planned, but those of forks",
             (true, true) => "planned, those of forks too",
         };
-        field("pull requests", planned.to_owned());
+        field("pulls", planned.to_owned());
+        if let Some(checks) = &source.checks {
+            let plan = checks.plan.as_ref();
+            let plan = plan.map_or(String::new(), |p| {
+                format!(", of pull requests {}", one_line(p))
+            });
+            field("checks", format!("{}{plan}", one_line(&checks.commit)));
+        }
     }
     if let Some(parent) = &source.declared_by {
         field("from", format!("declared by source {parent}"));

@@ -169,9 +169,16 @@ pub fn judge(spec: &ForgeSpec, host: &str, doing: &str, answer: &Answer) -> Resu
         408 | 409 | 425 | 500..=599 => fail(
             FailureKind::Faulty,
             answer.pause().map_or(Again::Soon, Again::After),
-            "",
+            match status {
+                500.. => "a fault of its own; it is tried again",
+                _ => "not now; it is tried again",
+            },
         ),
-        _ => fail(FailureKind::Refused, Again::Never, ""),
+        _ => fail(
+            FailureKind::Refused,
+            Again::Never,
+            "it does not take what was sent; check forge.kind, forge.apiUrl and forge.repository",
+        ),
     }
 }
 

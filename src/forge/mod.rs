@@ -24,3 +24,4 @@ pub use client::{Client, DEADLINE};
 pub use failure::{Again, Failure, FailureKind};
 pub use pulls::{MAX_OPEN, OpenPulls};
 pub use request::Request;
+pub use status::check_name;

@@ -38,11 +38,15 @@ pub fn request(
         ForgeKind::GitLab => json!({"state": state, "name": context, "description": description}),
         ForgeKind::BitbucketCloud | ForgeKind::BitbucketDataCenter => json!({
             "state": state,
-            "key": key(spec.kind, context),
+            "key": check_name(spec.kind, context),
             "name": context,
             "description": description,
         }),
     };
+    // Its check "required builds" goes by this, and never by the key.
+    if spec.kind == ForgeKind::BitbucketDataCenter {
+        body["parent"] = body["key"].clone();
+    }
     let link = match spec.kind {
         ForgeKind::GitHub | ForgeKind::Gitea | ForgeKind::GitLab => "target_url",
         ForgeKind::BitbucketCloud | ForgeKind::BitbucketDataCenter => "url",
@@ -61,8 +65,9 @@ pub fn request(
     Ok(Request::send(spec, Method::POST, url, body, doing))
 }
 
-/// The context, or its beginning and a digest where it is too long.
-fn key(kind: ForgeKind, context: &str) -> String {
+/// By which the forge knows the status: the context, or its beginning and a digest where that
+/// is too long.
+pub fn check_name(kind: ForgeKind, context: &str) -> String {
     let limit = match kind {
         ForgeKind::BitbucketCloud => BITBUCKET_KEY,
         ForgeKind::BitbucketDataCenter

@@ -10,10 +10,12 @@ use super::auth::Caller;
 use super::extract::{Json as Body, OptionalJson, Params, SourceParam};
 use super::{AppState, Problem, hooks};
 use crate::api::list::bounded;
-use crate::api::source::{ForgeState, ForgeTrouble, SyncView, source_status};
+use crate::api::source::{ForgeChecks, ForgeState, ForgeTrouble, SyncView, source_status};
 use crate::api::{CommitView, EmptyInput, Page, SourceInput, SourceStatus};
+use crate::forge::check_name;
 use crate::model::SourceName;
 use crate::plan::operate::{self, Prune};
+use crate::plan::statuses;
 
 /// Adds what the source's task does right now. Outside of `read`: both may lock.
 fn with_sync(state: &AppState, mut status: SourceStatus) -> SourceStatus {
@@ -34,6 +36,17 @@ fn with_sync(state: &AppState, mut status: SourceStatus) -> SourceStatus {
                 since: trouble.since,
             }),
         });
+    status.checks = status.forge.as_ref().map(|forge| {
+        let (cluster, name) = (state.handle.cluster(), &status.name);
+        let shown = |context: String| check_name(forge.kind, &context);
+        ForgeChecks {
+            commit: shown(statuses::context(cluster, name)),
+            plan: status
+                .pull_requests
+                .plan
+                .then(|| shown(statuses::plan_context(cluster, name))),
+        }
+    });
     status.sync = live.map(|s| SyncView {
         running: s.running,
         last_attempt_at: s.last_attempt_at,

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use evenkeel::forge::{Again, Client, Failure, FailureKind};
-use evenkeel::model::{CommitId, CommitStatus, ForgeKind, ForgeSpec, StatusState, Timestamp};
+use evenkeel::model::{
+    CommitId, CommitStatus, ForgeKind, ForgeSpec, PullComment, StatusState, Timestamp,
+};
 use serde_json::{Value, json};
 
 use crate::recorder::{Forge, Reply};
@@ -194,7 +196,7 @@ async fn bitbucket_data_center_is_asked_in_its_own_words() {
             ],
             |state| {
                 json!({
-                    "state": state, "key": "evenkeel/prod/shop", "name": "evenkeel/prod/shop",
+                    "state": state, "parent": "evenkeel/prod/shop", "key": "evenkeel/prod/shop", "name": "evenkeel/prod/shop",
                     "description": cut(255), "url": TARGET,
                 })
             },
@@ -210,9 +212,15 @@ async fn answers_are_heeded() {
     let person = Some(Duration::from_secs(300));
     let hour = Some(Duration::from_secs(3600));
     // What it answers, the pause (`Err`: never again) and what is said.
-    let cases: [(Reply, Result<Option<Duration>, ()>, &str); 14] = [
+    let cases: [(Reply, Result<Option<Duration>, ()>, &str); 16] = [
         (Reply::new(500), Ok(None), "500 from 127.0.0.1"),
+        (
+            Reply::new(503),
+            Ok(None),
+            "a fault of its own; it is tried again",
+        ),
         (Reply::new(502).header("retry-after", 60), Ok(minute), "502"),
+        (Reply::new(409), Ok(None), "not now; it is tried again"),
         (
             Reply::new(429).header("retry-after", 60),
             Ok(minute),
@@ -250,8 +258,8 @@ async fn answers_are_heeded() {
         ),
         (Reply::new(401), Ok(person), "renew the token in /"),
         (Reply::new(404), Ok(person), "there is no repository a/b"),
-        (Reply::new(400), Err(()), "400"),
-        (Reply::new(422), Err(()), "422"),
+        (Reply::new(400), Err(()), "check forge.kind"),
+        (Reply::new(422), Err(()), "does not take what was sent"),
         (
             Reply::new(302).header("location", "http://elsewhere.example/x"),
             Err(()),
@@ -279,12 +287,35 @@ async fn answers_are_heeded() {
 async fn a_redirect_is_never_followed() {
     let elsewhere = Forge::start(&[]).await;
     let there = format!("{}/x", elsewhere.url);
-    for status in [301, 302, 307, 308] {
+    let comment = PullComment {
+        marker: "prod/shop/plan".to_owned(),
+        body: "plan".to_owned(),
+    };
+    let (client, now) = (Client::default(), Timestamp(NOW * 1000));
+    for status in [301, 302, 303, 307, 308] {
         let reply = Reply::new(status).header("location", &there);
-        let asking = asking(ForgeKind::Gitea, "", "a/b", &[reply]).await;
-        let failure = asking.post(StatusState::Pending).await.unwrap_err();
-        assert_eq!(failure.kind, FailureKind::Redirected);
-        assert_eq!(failure.again, Again::Never);
+        for kind in ForgeKind::ALL {
+            let replies = vec![reply.clone(); 6];
+            let asking = asking(kind, "", "a/b", &replies).await;
+            let spec = &asking.spec;
+            for failure in [
+                asking.post(StatusState::Pending).await.unwrap_err(),
+                client.pull_request(spec, 7, now).await.unwrap_err(),
+                client
+                    .open_pull_requests(spec, "main", now)
+                    .await
+                    .unwrap_err(),
+                client
+                    .upsert_comment(spec, 7, &comment, now)
+                    .await
+                    .unwrap_err(),
+            ] {
+                assert_eq!(failure.kind, FailureKind::Redirected, "{kind:?}: {failure}");
+                assert_eq!(failure.again, Again::Never);
+                assert!(failure.reason.contains(&there), "{failure}");
+            }
+            assert!(asking.forge.calls().len() >= 4);
+        }
     }
     assert_eq!(elsewhere.calls(), []);
 }

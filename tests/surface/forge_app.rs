@@ -242,6 +242,16 @@ async fn an_app_that_may_not_is_told_so() {
         failure.reason.contains("may not use team/apps"),
         "{failure}"
     );
+    // Nobody else gets the App's signature.
+    let elsewhere = Forge::start(&[]).await;
+    let moved = Reply::new(307).header("location", format!("{}/x", elsewhere.url));
+    for installation in [None, Some(67)] {
+        let app = self::app(installation, &[moved.clone().header("date", &date)]).await;
+        let failure = app.post(NOW).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Redirected);
+        assert_eq!(app.lines().len(), 1);
+    }
+    assert_eq!(elsewhere.calls(), []);
     // Half of a token is none.
     let half = Reply::json(201, json!({"token": "ghs_x"})).header("date", &date);
     let app = self::app(Some(67), &[half]).await;
