@@ -20,6 +20,11 @@ use evenkeel::model::{EventKind, ProjectName};
 use regex::Regex;
 use serde_json::Value;
 
+#[path = "readme/commands.rs"]
+mod commands;
+#[path = "readme/rest.rs"]
+mod rest;
+
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
@@ -114,6 +119,45 @@ fn every_command_flag_and_variable_is_told() {
     let mut missing = Vec::new();
     check(&Cli::command(), "evenkeel", &readme(), &mut missing);
     assert!(missing.is_empty(), "not in README.md: {missing:#?}");
+}
+
+#[test]
+fn defaults_in_brackets_are_the_schemas() {
+    // What the README gives in words, or leaves to REST.
+    const IN_WORDS: [&str; 2] = ["/Source/path", "/PullRequests/"];
+    let schema = manifest::json_schema();
+    let specs = blocks(&readme(), "yaml").concat();
+    let bracket = Regex::new(r"\[([^\]]*)\]").unwrap();
+    let mut checked = 0;
+    for (name, definition) in schema["$defs"].as_object().unwrap() {
+        let Some(properties) = definition["properties"].as_object() else {
+            continue;
+        };
+        for (key, property) in properties {
+            let place = format!("/{name}/{key}");
+            let text = match &property["default"] {
+                Value::Null => continue,
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            if IN_WORDS.iter().any(|part| place.contains(part)) {
+                continue;
+            }
+            let word = Regex::new(&format!(r"\b{key}\b")).unwrap();
+            let told = specs
+                .lines()
+                .filter(|line| word.is_match(line))
+                .filter_map(|line| line.split_once('#'))
+                .flat_map(|(_, comment)| bracket.captures_iter(comment))
+                .any(|found| {
+                    let mut values = found[1].split(", ");
+                    values.any(|v| v.trim_matches('"') == text)
+                });
+            assert!(told, "README.md does not tell that {place} is [{text}]");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 20, "{checked}");
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod specs;
 mod crashes;
 mod exec;
 mod failures;
+mod guide;
 mod hooks;
 mod images;
 mod operators;

@@ -32,14 +32,25 @@ struct World {
 
 impl World {
     async fn start() -> World {
+        World::with(&["web"]).await
+    }
+
+    /// These apps run, each from a file of its own.
+    async fn with(apps: &[&str]) -> World {
         let setup = Setup {
             runtime: Some("process"),
             ..Setup::default()
         };
-        let web = spec("web", "one", "16Mi");
-        let c = Cluster::start_with(setup, &[("web.yaml", &web)]).await;
+        let specs = apps
+            .iter()
+            .map(|app| (format!("{app}.yaml"), spec(app, "one", "16Mi")));
+        let specs: Vec<(String, String)> = specs.collect();
+        let files: Vec<(&str, &str)> = specs.iter().map(|(p, t)| (&**p, &**t)).collect();
+        let c = Cluster::start_with(setup, &files).await;
         let head = c.repo.head("main").unwrap().to_string();
-        c.wait_healthy("web", &head).await;
+        for app in apps {
+            c.wait_healthy(app, &head).await;
+        }
         let forge = PullForge::start().await;
         let w = World { c, forge };
         w.tell(&[]);
@@ -187,6 +198,51 @@ async fn a_pull_request_is_planned_planned_anew_and_ended() {
     let app = w.c.app("web").await;
     assert_eq!(app["running"]["commit"], main.as_str());
     assert!(!w.c.log().contains("t0ken"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brakes_and_downtime_are_told_before_the_merge() {
+    let w = World::with(&["web", "a", "b", "c"]).await;
+    let harsh = spec("web", "two", "16Mi").replace(
+        "{minHealthyTime: 300ms}",
+        "{minHealthyTime: 300ms, strategy: recreate}",
+    );
+    let head = w
+        .open(
+            1,
+            "opened",
+            &[
+                ("web.yaml", Some(&harsh)),
+                ("a.yaml", None),
+                ("b.yaml", None),
+                ("c.yaml", None),
+            ],
+        )
+        .await;
+    // A person may let it through, so it does not keep anybody from merging.
+    w.until_state(&head, "success").await;
+    let text = w.until_comment(1, "**Brakes**").await;
+    for part in [
+        "part of it would wait for a person",
+        "**shop/a** is held",
+        "**shop/c** is held",
+        "evenkeel source approve repo",
+        "**shop/web** is replaced",
+        "downtime: **yes**: strategy recreate stops all instances",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let told = w.forge.plans(&head).pop().unwrap().description;
+    assert!(told.contains("3 held"), "{told}");
+
+    // The same without what hurts.
+    let kind = spec("web", "two", "16Mi");
+    let head = w
+        .open(1, "synchronized", &[("web.yaml", Some(&kind))])
+        .await;
+    w.until_state(&head, "success").await;
+    let text = w.until_comment(1, "downtime: none").await;
+    assert!(!text.contains("Brakes"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

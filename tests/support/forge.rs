@@ -55,6 +55,8 @@ struct Record {
     calls: Mutex<Vec<Call>>,
     /// Used up first to last; then everything is taken with 201.
     replies: Mutex<VecDeque<Reply>>,
+    /// After those, to whatever path ends so (its query left out), each time.
+    standing: Mutex<Vec<(&'static str, Reply)>>,
 }
 
 #[derive(Clone)]
@@ -74,6 +76,11 @@ impl Forge {
             .with_state(Arc::clone(&record));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Forge { url, record }
+    }
+
+    /// Answers this from now on to paths that end so.
+    pub fn always(&self, ending: &'static str, reply: Reply) {
+        self.record.standing.lock().unwrap().push((ending, reply));
     }
 
     pub fn calls(&self) -> Vec<Call> {
@@ -99,6 +106,11 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let reply = record.replies.lock().unwrap().pop_front();
+    let reply = reply.or_else(|| {
+        let standing = record.standing.lock().unwrap();
+        let found = standing.iter().find(|(end, _)| uri.path().ends_with(end));
+        found.map(|(_, reply)| reply.clone())
+    });
     let reply = reply.unwrap_or(Reply::new(201));
     let headers = headers
         .iter()

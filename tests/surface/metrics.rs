@@ -130,6 +130,60 @@ async fn the_page_counts_what_happens() {
     server.stop().await;
 }
 
+/// Labels by family, as README.md's table has them: `name{label,…}`, or several names and then
+/// the labels of all of them.
+fn told() -> BTreeMap<String, BTreeSet<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let token = Regex::new(r"`(evenkeel_[a-z_]+)?(?:\{([a-z,]+)\})?`").unwrap();
+    let mut told = BTreeMap::new();
+    for line in readme.lines().filter(|l| l.starts_with("| `evenkeel_")) {
+        let cell = line.split('|').nth(1).unwrap();
+        let mut bare = Vec::new();
+        for found in token.captures_iter(cell) {
+            let labels = found.get(2).map_or("", |m| m.as_str()).split(',');
+            let labels: BTreeSet<String> = labels
+                .filter(|l| !l.is_empty())
+                .map(str::to_owned)
+                .collect();
+            match found.get(1) {
+                Some(name) => {
+                    if labels.is_empty() {
+                        bare.push(name.as_str().to_owned());
+                    }
+                    told.insert(name.as_str().to_owned(), labels);
+                }
+                None => {
+                    for name in bare.drain(..) {
+                        told.insert(name, labels.clone());
+                    }
+                }
+            }
+        }
+    }
+    told
+}
+
+#[tokio::test]
+async fn the_table_of_metrics_tells_their_labels() {
+    let server = busy().await;
+    let text = server.get("/metrics").await.check(StatusCode::OK).text;
+    let (families, told) = (families(&text), told());
+    assert_eq!(
+        families.keys().collect::<Vec<_>>(),
+        told.keys().collect::<Vec<_>>()
+    );
+    let mut labelled = 0;
+    for (name, labels) in &families {
+        // Nothing happened yet of which it could tell.
+        let empty = labels.is_empty() && !told[name].is_empty();
+        assert!(empty || *labels == told[name], "{name}: {labels:?}");
+        labelled += usize::from(!labels.is_empty());
+    }
+    assert!(labelled >= 12, "{labelled}");
+    server.stop().await;
+}
+
 /// Every metric and label that an expression names is there, and used rightly.
 #[track_caller]
 fn check(expression: &str, families: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
