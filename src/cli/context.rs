@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::Global;
 use super::exit::{Code, Failure, Outcome};
-use super::output::{Paint, Table, print, write};
+use super::output::{Paint, Table, print};
 use super::verb_args::ContextCommand;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +107,7 @@ pub fn run(global: &Global, command: ContextCommand) -> Outcome {
             }
             contexts.current = Some(name.clone());
             save(&file, &contexts)?;
-            write(&format!("evenkeel speaks to {name} from now on\n"))?;
+            one(global, &contexts, &name, "evenkeel speaks from now on to")?;
         }
         ContextCommand::Add { name, token_file } => {
             let context = made(global, token_file.as_deref())?;
@@ -117,8 +117,12 @@ pub fn run(global: &Global, command: ContextCommand) -> Outcome {
                 contexts.current = Some(name.clone());
             }
             save(&file, &contexts)?;
-            let did = if replaced { "changed" } else { "added" };
-            write(&format!("{did} context {name}\n"))?;
+            let did = if replaced {
+                "changed context"
+            } else {
+                "added context"
+            };
+            one(global, &contexts, &name, did)?;
         }
         ContextCommand::Remove { name } => {
             contexts
@@ -129,10 +133,18 @@ pub fn run(global: &Global, command: ContextCommand) -> Outcome {
                 contexts.current = None;
             }
             save(&file, &contexts)?;
-            write(&format!("removed context {name}\n"))?;
+            let done = serde_json::json!({"name": name, "removed": true});
+            print(global.output, &done, |_| {
+                format!("removed context {name}\n")
+            })?;
         }
     }
     Ok(Code::Done)
+}
+
+fn one(global: &Global, contexts: &Contexts, name: &str, did: &str) -> Result<(), Failure> {
+    let done = shown(contexts).find(|c| c.name == name);
+    print(global.output, &done, |_| format!("{did} {name}\n"))
 }
 
 fn made(global: &Global, token_file: Option<&Path>) -> Result<Context, Failure> {

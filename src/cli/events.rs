@@ -7,7 +7,7 @@ use crate::model::Event;
 
 use super::args::{EventsArgs, Format, Global};
 use super::exit::{Code, Failure, Outcome};
-use super::output::{Paint, Tone, one_line, print, write, yaml};
+use super::output::{Paint, Tone, one_line, print, write, write_one};
 use super::server::{connect, find_app};
 
 pub async fn run(global: &Global, args: EventsArgs) -> Outcome {
@@ -85,13 +85,10 @@ fn refused(error: &Error) -> bool {
 
 /// One event of a live stream: a line, or a line of JSON, or a YAML document.
 fn one(format: Format, event: &Event, paint: Paint) -> Result<(), Failure> {
-    write(&match format {
-        Format::Table => line(event, paint),
-        Format::Json => serde_json::to_string(event)
-            .map(|text| text + "\n")
-            .map_err(|e| Failure::new(Code::Failed, e.to_string()))?,
-        Format::Yaml => format!("---\n{}", yaml(event)?),
-    })
+    match format {
+        Format::Table => write(&line(event, paint)),
+        Format::Json | Format::Yaml => write_one(format, event),
+    }
 }
 
 fn table(events: &[Event], paint: Paint) -> String {

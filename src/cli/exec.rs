@@ -17,7 +17,7 @@ use crate::model::{AppKey, InstanceId, NodeName};
 
 use super::args::{Format, Global};
 use super::exit::{Code, Failure, Outcome};
-use super::output::print;
+use super::output::{print, write_bytes};
 use super::server::{connect, find_app};
 use super::verb_args::ExecArgs;
 
@@ -143,7 +143,7 @@ struct Kept {
 impl Sink {
     fn out(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         match self {
-            Sink::Pass => pass(std::io::stdout().lock(), bytes),
+            Sink::Pass => write_bytes(bytes),
             Sink::Keep(kept) => {
                 kept.truncated |= keep(&mut kept.out, bytes);
                 Ok(())

@@ -117,10 +117,18 @@ impl From<client::Error> for Failure {
                     400 | 422 => Code::Usage,
                     _ => Code::Failed,
                 };
+                let hint = match problem.status {
+                    // The server speaks of headers here.
+                    401 => Some(
+                        "evenkeel --token TOKEN …, EVENKEEL_TOKEN, or evenkeel context use NAME"
+                            .to_owned(),
+                    ),
+                    _ => problem.hint,
+                };
                 Failure {
                     code,
                     message: problem.detail,
-                    hint: problem.hint,
+                    hint,
                 }
             }
         }

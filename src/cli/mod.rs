@@ -12,6 +12,7 @@ pub mod exit;
 mod explain;
 mod follow;
 mod init;
+mod next;
 mod nodes;
 pub mod output;
 mod plan;
@@ -20,6 +21,7 @@ mod rollout;
 mod server;
 mod source;
 mod status;
+mod table;
 mod token;
 mod validate;
 mod verb_args;
@@ -30,15 +32,20 @@ mod webhook;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use args::{Cli, Command};
 use exit::{Code, Failure, Outcome};
+use next::Asked;
 
 /// Runs what the arguments say; the program's whole life.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches_from(args).and_then(|found| {
+        let cli = Cli::from_arg_matches(&found)?;
+        Ok((cli, Asked::of(&found)))
+    });
+    let (cli, asked) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version go to standard output and are no failure.
             let _ = error.print();
@@ -52,6 +59,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(cli) {
         Ok(code) => code.into(),
         Err(failure) => {
+            let failure = asked.complete(failure);
             eprintln!("{failure}");
             failure.code.into()
         }
@@ -143,7 +151,7 @@ fn speaks_to_server(command: &Command) -> bool {
 
 fn completions(shell: clap_complete::Shell) -> Outcome {
     let mut script = Vec::new();
-    let mut command = <Cli as clap::CommandFactory>::command();
+    let mut command = Cli::command();
     clap_complete::generate(shell, &mut command, "evenkeel", &mut script);
     output::write(&String::from_utf8_lossy(&script))?;
     Ok(Code::Done)

@@ -86,7 +86,7 @@ pub async fn drain(global: &Global, args: DrainArgs) -> Outcome {
             if Instant::now() + LOOK_EVERY > deadline {
                 progress.clear();
                 eprintln!(
-                    "gave up waiting for node {name} after {}",
+                    "gave up waiting for node {name} after {}\n  try: evenkeel nodes",
                     span(args.wait.timeout)
                 );
                 code = Code::TimedOut;

@@ -9,6 +9,7 @@ use crate::model::Timestamp;
 
 use super::args::Format;
 use super::exit::{Code, Failure};
+pub use super::table::Table;
 
 /// What a word means; painted on a terminal, and never the only sign of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +25,9 @@ pub enum Tone {
 /// Whether colours may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paint {
-    colour: bool,
+    pub(super) colour: bool,
     /// Columns of the terminal; `None`: it is none, and nothing is cut.
-    width: Option<usize>,
+    pub(super) width: Option<usize>,
 }
 
 impl Paint {
@@ -85,8 +86,8 @@ pub fn tone_of(word: &str) -> Tone {
 /// A cell: text and what it means.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    text: String,
-    tone: Tone,
+    pub(super) text: String,
+    pub(super) tone: Tone,
 }
 
 impl Cell {
@@ -126,106 +127,9 @@ pub fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// Rows under a header, in columns as wide as their widest cell.
-pub struct Table {
-    header: Vec<&'static str>,
-    rows: Vec<Vec<Cell>>,
-}
-
-impl Table {
-    pub fn new(header: &[&'static str]) -> Table {
-        Table {
-            header: header.to_vec(),
-            rows: Vec::new(),
-        }
-    }
-
-    pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
-        self.rows.push(cells.into_iter().collect());
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// Each line starts with `indent` and ends with a line feed.
-    pub fn render(&self, paint: Paint, indent: &str) -> String {
-        let width = |n: usize| {
-            let cells = self.rows.iter().filter_map(|r| r.get(n));
-            cells
-                .map(|c| c.text.chars().count())
-                .chain(self.header.get(n).map(|h| h.len()))
-                .max()
-                .unwrap_or(0)
-        };
-        let mut widths: Vec<usize> = (0..self.header.len()).map(width).collect();
-        if let Some(room) = paint.width {
-            fit(&mut widths, room.saturating_sub(indent.chars().count()));
-        }
-        let mut out = String::new();
-        let header = self.header.iter().map(|h| Cell {
-            text: (*h).to_owned(),
-            tone: Tone::Faint,
-        });
-        line(&mut out, paint, indent, &widths, header);
-        for row in &self.rows {
-            line(&mut out, paint, indent, &widths, row.iter().cloned());
-        }
-        out
-    }
-}
-
 /// Columns of the terminal behind a stream.
 pub fn width_of(stream: &impl std::os::fd::AsFd) -> Option<usize> {
     terminal_size::terminal_size_of(stream).map(|(width, _)| usize::from(width.0))
-}
-
-/// No column is cut below this: less says nothing.
-const NARROWEST: usize = 8;
-
-/// Takes from the widest column, of several from the last, until all fit.
-fn fit(widths: &mut [usize], room: usize) {
-    let gaps = 2 * widths.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + gaps > room {
-        let widest = widths.iter_mut().max_by_key(|w| **w);
-        match widest {
-            Some(width) if *width > NARROWEST => *width -= 1,
-            Some(_) | None => return,
-        }
-    }
-}
-
-fn cut(cell: Cell, width: usize) -> Cell {
-    if cell.text.chars().count() <= width {
-        return cell;
-    }
-    let mut text: String = cell.text.chars().take(width.saturating_sub(1)).collect();
-    text.push('…');
-    Cell { text, ..cell }
-}
-
-fn line(
-    out: &mut String,
-    paint: Paint,
-    indent: &str,
-    widths: &[usize],
-    cells: impl Iterator<Item = Cell>,
-) {
-    let cells: Vec<Cell> = cells
-        .enumerate()
-        .map(|(n, cell)| cut(cell, widths.get(n).copied().unwrap_or(usize::MAX)))
-        .collect();
-    // Nothing is padded for the sake of columns that are empty to the end of the line.
-    let last = cells.iter().rposition(|c| !c.text.is_empty()).unwrap_or(0);
-    out.push_str(indent);
-    for (n, cell) in cells.iter().take(last + 1).enumerate() {
-        out.push_str(&paint.paint(cell.tone, &cell.text));
-        if n < last {
-            let pad = widths.get(n).copied().unwrap_or(0) + 2 - cell.text.chars().count();
-            out.extend(std::iter::repeat_n(' ', pad));
-        }
-    }
-    out.push('\n');
 }
 
 /// `3m` ago, in the largest unit that tells something.
@@ -253,10 +157,14 @@ pub fn counted(n: usize, noun: &str) -> String {
     }
 }
 
-/// Writes to standard output. A reader that has left (`| head`) is no failure of ours.
 pub fn write(text: &str) -> Result<(), Failure> {
+    write_bytes(text.as_bytes())
+}
+
+/// Writes to standard output. A reader that has left (`| head`) is no failure of ours.
+pub fn write_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(Failure::new(
@@ -276,6 +184,16 @@ pub fn print<T: Serialize>(
         Format::Table => table(Paint::for_stdout()),
         Format::Json => json(document)?,
         Format::Yaml => yaml(document)?,
+    })
+}
+
+/// One of many documents that come one by one: a line of JSON, or a document of YAML.
+pub fn write_one<T: Serialize>(format: Format, document: &T) -> Result<(), Failure> {
+    write(&match format {
+        Format::Table | Format::Json => serde_json::to_string(document)
+            .map(|text| text + "\n")
+            .map_err(|e| Failure::new(Code::Failed, format!("cannot be shown as JSON: {e}")))?,
+        Format::Yaml => format!("---\n{}", yaml(document)?),
     })
 }
 
@@ -300,41 +218,6 @@ pub fn yaml<T: Serialize>(document: &T) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_line_up_and_lines_do_not_trail() {
-        let mut table = Table::new(&["APP", "SYNC", "WHY"]);
-        table.row(["a".into(), "synced".into(), "".into()]);
-        table.row(["longer".into(), "held".into(), "a person".into()]);
-        assert_eq!(
-            table.render(Paint::NONE, ""),
-            "APP     SYNC    WHY\na       synced\nlonger  held    a person\n"
-        );
-    }
-
-    #[test]
-    fn a_table_fits_the_terminal_and_is_cut_nowhere_else() {
-        let mut table = Table::new(&["APP", "WHY"]);
-        table.row([
-            "shop/web".into(),
-            "the image cannot be had on node a".into(),
-        ]);
-        let narrow = Paint {
-            width: Some(24),
-            ..Paint::NONE
-        };
-        assert_eq!(
-            table.render(narrow, ""),
-            "APP       WHY\nshop/web  the image can…\n"
-        );
-        assert!(table.render(Paint::NONE, "").contains("on node a"));
-        // A terminal too narrow for anything is not made to show nothing.
-        let none = Paint {
-            width: Some(1),
-            ..Paint::NONE
-        };
-        assert!(table.render(none, "").contains("shop/web"));
-    }
 
     #[test]
     fn a_cell_cannot_steer_the_terminal() {

@@ -11,9 +11,8 @@ use crate::model::{ForgeSpec, GitHubApp, PullRequestPolicy, SourceName, SyncOutc
 
 use super::args::{Global, SourceAddArgs, SourceCommand};
 use super::exit::{Code, Failure, Outcome};
-use super::output::{
-    Cell, Paint, Table, Tone, age, counted, one_line, print, tone_of, word, write,
-};
+use super::follow::Progress;
+use super::output::{Cell, Paint, Table, Tone, age, counted, one_line, print, tone_of, word};
 use super::server::connect;
 use super::webhook;
 
@@ -56,7 +55,7 @@ pub async fn run(global: &Global, command: SourceCommand) -> Outcome {
             })?;
         }
         SourceCommand::Remove { name, prune } => {
-            return remove(&client, &parse(&name)?, prune).await;
+            return remove(global, &client, &parse(&name)?, prune).await;
         }
         SourceCommand::Approve { name } => {
             let status = client.approve_source(&parse(&name)?).await?;
@@ -69,9 +68,10 @@ pub async fn run(global: &Global, command: SourceCommand) -> Outcome {
 }
 
 /// With `prune` it takes as long as its apps take to stop.
-async fn remove(client: &Client, name: &SourceName, prune: bool) -> Outcome {
+async fn remove(global: &Global, client: &Client, name: &SourceName, prune: bool) -> Outcome {
     let deadline = tokio::time::Instant::now() + REMOVE_WITHIN;
     let mut told = None;
+    let mut progress = Progress::new(global.output);
     loop {
         match client.remove_source(name, prune).await {
             Ok(true) => break,
@@ -86,10 +86,14 @@ async fn remove(client: &Client, name: &SourceName, prune: bool) -> Outcome {
             Err(error) => return Err(error.into()),
         };
         if told != Some(left) {
-            eprintln!("taking down {} of source {name}", counted(left, "app"));
+            progress.tell(&format!(
+                "taking down {} of source {name}",
+                counted(left, "app")
+            ));
             told = Some(left);
         }
         if tokio::time::Instant::now() > deadline {
+            progress.clear();
             return Err(Failure::new(
                 Code::TimedOut,
                 format!(
@@ -101,12 +105,15 @@ async fn remove(client: &Client, name: &SourceName, prune: bool) -> Outcome {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    write(&format!("removed source {name}\n"))?;
+    progress.clear();
+    let done = serde_json::json!({"name": name, "removed": true});
+    print(global.output, &done, |_| format!("removed source {name}\n"))?;
     Ok(Code::Done)
 }
 
 fn parse(name: &str) -> Result<SourceName, Failure> {
-    SourceName::new(name).map_err(|e| Failure::usage(format!("{e}")))
+    let wrong = |e| Failure::usage(format!("{e}")).with_hint("evenkeel source list");
+    SourceName::new(name).map_err(wrong)
 }
 
 fn input(global: &Global, args: SourceAddArgs) -> Result<SourceInput, Failure> {

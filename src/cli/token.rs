@@ -6,7 +6,7 @@ use crate::model::{ProjectName, Timestamp};
 
 use super::args::{Global, TokenCommand, TokenCreateArgs};
 use super::exit::{Code, Outcome};
-use super::output::{Cell, Paint, Table, age, print, write};
+use super::output::{Cell, Paint, Table, age, print};
 use super::server::connect;
 
 pub async fn run(global: &Global, command: TokenCommand) -> Outcome {
@@ -24,7 +24,8 @@ pub async fn run(global: &Global, command: TokenCommand) -> Outcome {
         }
         TokenCommand::Revoke { name } => {
             client.revoke_token(&name).await?;
-            write(&format!("revoked token {name}\n"))?;
+            let done = serde_json::json!({"name": name, "revoked": true});
+            print(global.output, &done, |_| format!("revoked token {name}\n"))?;
         }
     }
     Ok(Code::Done)

@@ -1,17 +1,16 @@
 //! Verbs on one app, `why`, `logs`.
 
-use std::io::Write as _;
-
 use futures_util::StreamExt as _;
+use serde::Serialize;
 
 use crate::api::{AppStatus, RollbackInput, ScaleInput, SuspendInput, Why};
 use crate::client::Client;
 use crate::model::AppKey;
 
-use super::args::{AppArgs, Global, LogsArgs};
+use super::args::{AppArgs, Format, Global, LogsArgs};
 use super::exit::{Code, Failure, Outcome};
 use super::follow::{Which, after, rollout_of};
-use super::output::{one_line, print};
+use super::output::{one_line, print, write_bytes, write_one};
 use super::server::{connect, find_app};
 use super::status;
 use super::verb_args::{RestartArgs, RollbackArgs, ScaleArgs, SuspendArgs, WaitedArgs};
@@ -132,16 +131,99 @@ pub async fn logs(global: &Global, args: LogsArgs) -> Outcome {
     let mut chunks = client
         .logs(&key, args.tail, args.follow, args.instance.as_deref())
         .await?;
-    let mut out = std::io::stdout();
+    let mut shown = Shown {
+        format: global.output,
+        alone: args.instance,
+        rest: Vec::new(),
+    };
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk?;
-        if let Err(error) = out.write_all(&chunk).and_then(|()| out.flush()) {
-            // A reader that has left (`| head`) is no failure of ours.
-            return match error.kind() {
-                std::io::ErrorKind::BrokenPipe => Ok(Code::Done),
-                _ => Err(Failure::new(Code::Failed, format!("cannot write: {error}"))),
-            };
-        }
+        shown.take(&chunk?)?;
     }
+    shown.end()?;
     Ok(Code::Done)
+}
+
+/// Output on its way out: as it is for people, a document per line for programs.
+struct Shown {
+    format: Format,
+    /// The only instance, as it was named: its lines do not say whose they are.
+    alone: Option<String>,
+    /// Of a line that has not ended yet.
+    rest: Vec<u8>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct LogLine {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slot: Option<u32>,
+    instance: Option<String>,
+    line: String,
+}
+
+impl Shown {
+    fn take(&mut self, chunk: &[u8]) -> Result<(), Failure> {
+        if self.format == Format::Table {
+            return write_bytes(chunk);
+        }
+        self.rest.extend_from_slice(chunk);
+        while let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            self.line(&line[..end])?;
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<(), Failure> {
+        let rest = std::mem::take(&mut self.rest);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.line(&rest)
+    }
+
+    fn line(&self, line: &[u8]) -> Result<(), Failure> {
+        let line = log_line(&String::from_utf8_lossy(line), self.alone.as_deref());
+        write_one(self.format, &line)
+    }
+}
+
+/// `SLOT/INSTANCE LINE`, as the server sends the output of several.
+fn log_line(text: &str, alone: Option<&str>) -> LogLine {
+    let origin = || {
+        let (origin, line) = text.split_once(' ')?;
+        let (slot, instance) = origin.split_once('/')?;
+        Some((slot.parse().ok()?, instance.to_owned(), line.to_owned()))
+    };
+    match (alone, origin()) {
+        (None, Some((slot, instance, line))) => LogLine {
+            slot: Some(slot),
+            instance: Some(instance),
+            line,
+        },
+        (alone, _) => LogLine {
+            slot: None,
+            instance: alone.map(str::to_owned),
+            line: text.to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_for_programs_say_whose_they_are() {
+        let line = |slot, instance: Option<&str>, line: &str| LogLine {
+            slot,
+            instance: instance.map(str::to_owned),
+            line: line.to_owned(),
+        };
+        let several = log_line("2/1f3c9a2b hello 3/x", None);
+        assert_eq!(several, line(Some(2), Some("1f3c9a2b"), "hello 3/x"));
+        let one = log_line("2/1f3c9a2b hello", Some("1f3c"));
+        assert_eq!(one, line(None, Some("1f3c"), "2/1f3c9a2b hello"));
+        let words = log_line("no origin", None);
+        assert_eq!(words, line(None, None, "no origin"));
+    }
 }

@@ -14,8 +14,9 @@ use crate::api::{AppStatus, SourceStatus};
 use crate::client::{self, Client};
 use crate::model::{AppKey, HealthState, RolloutPhase, SourceName, SyncOutcome, SyncState};
 
-use super::args::{Format, Global};
+use super::args::Global;
 use super::exit::{Code, Failure};
+use super::follow::Progress;
 use super::output::{span, word};
 use super::server::look_for_app;
 
@@ -52,7 +53,7 @@ pub async fn run(
     timeout: Duration,
 ) -> Result<(AppStatus, Code), Failure> {
     let deadline = Instant::now() + timeout;
-    let mut told = String::new();
+    let mut progress = Progress::new(global.output);
     let mut syncs = Syncs::default();
     loop {
         let (at, seen) = match find(client, global, name).await? {
@@ -71,9 +72,16 @@ pub async fn run(
                     continue;
                 };
                 match judge(&status, &git) {
-                    Wait::Done => return Ok((status, Code::Done)),
+                    Wait::Done => {
+                        progress.clear();
+                        return Ok((status, Code::Done));
+                    }
                     Wait::Failed(why) => {
-                        eprintln!("{key} will not become synced and healthy by itself: {why}");
+                        progress.clear();
+                        eprintln!(
+                            "{key} will not become synced and healthy by itself: {why}\n  \
+                             try: evenkeel why {key}"
+                        );
                         return Ok((status, Code::Failed));
                     }
                     Wait::Going(at) => (format!("{key}: {at}"), Some(status)),
@@ -81,6 +89,7 @@ pub async fn run(
             }
         };
         if Instant::now() + LOOK_EVERY > deadline {
+            progress.clear();
             let gave_up = format!("gave up waiting for {name} after {}", span(timeout));
             let Some(status) = seen else {
                 let message = format!("{gave_up}: {at}");
@@ -89,10 +98,7 @@ pub async fn run(
             eprintln!("{gave_up}; {at}\n  try: evenkeel why {name}");
             return Ok((status, Code::TimedOut));
         }
-        if at != told && global.output == Format::Table {
-            eprintln!("{at}");
-            told = at;
-        }
+        progress.tell(&at);
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

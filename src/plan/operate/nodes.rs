@@ -35,6 +35,17 @@ pub fn plan_scheduling(
             "node {name} is {state} already{who}"
         )));
     }
+    if let (Scheduling::Draining, Scheduling::Cordoned, Some(n)) =
+        (node.scheduling, scheduling, &node.scheduling_note)
+        && n.by != by
+    {
+        return Err(Refusal::Conflict(format!(
+            "{} drains node {name} since {}{}; `evenkeel uncordon {name}` ends that first",
+            n.by,
+            n.at,
+            because(n.reason.as_deref())
+        )));
+    }
     let mut event = Event::new(
         now,
         Actor::User(by.to_owned()),

@@ -32,6 +32,7 @@ pub fn plan_rollback(
             rollout.started_at, rollout.reason
         )));
     }
+    second(app, target, to)?;
     let back = match to {
         Some(commit) => chosen(app, target, commit)?,
         None => app
@@ -59,6 +60,33 @@ pub fn plan_rollback(
             format!("{reason}. It stays there until a new commit changes the app"),
         )],
     })
+}
+
+/// Who comes second, and means the release that is gone already, must not go one further back.
+fn second(app: &App, target: &Release, to: Option<&str>) -> Result<(), Refusal> {
+    let key = &app.key;
+    if let Some(rejection) = app.quarantine.get(&target.spec_digest)
+        && rejection.verdict == Verdict::Operator
+    {
+        return Err(Refusal::Conflict(format!(
+            "{key} is being rolled back already since {}: {}; `evenkeel rollout watch {key}` \
+             follows it",
+            rejection.at, rejection.reason
+        )));
+    }
+    match (to, app.rejection_of_declared()) {
+        (None, Some(rejection)) if rejection.digest != target.spec_digest => {
+            Err(Refusal::Conflict(format!(
+                "{key} was rolled back to {} already, at {}: {}; `evenkeel rollback {key} --to \
+                 COMMIT` goes further back, to: {}",
+                target.commit.short(),
+                rejection.at,
+                rejection.reason,
+                proven(app, target)
+            )))
+        }
+        (Some(_) | None, Some(_) | None) => Ok(()),
+    }
 }
 
 /// The proven release of the commit that starts with `commit`.

@@ -36,6 +36,18 @@ pub fn plan_scale(
             s.by, s.at
         )));
     }
+    if let Some(s) = &app.scale
+        && s.by != by
+    {
+        return Err(Refusal::Conflict(format!(
+            "{} scaled {key} to {} at {}{}{}; `evenkeel scale {key} --reset` ends that first",
+            s.by,
+            s.replicas,
+            s.at,
+            ends(s.until),
+            because(s.reason.as_deref())
+        )));
+    }
     if app.scale.is_none() && replicas == declared {
         return Err(Refusal::Conflict(format!(
             "Git declares {replicas} replicas of {key} already: there is nothing to override"

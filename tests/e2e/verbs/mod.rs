@@ -1,0 +1,139 @@
+//! Every verb on a live cluster, in both forms: what people read and what programs do. What is
+//! run is noted and held against clap's own list, so that no verb is left out.
+
+mod offline;
+mod steer;
+mod together;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use clap::CommandFactory as _;
+use evenkeel::cli::args::Cli;
+use serde_json::Value;
+
+type Ran = (i32, String, String);
+
+/// What needs no server: `offline`.
+const OFFLINE: [&str; 9] = [
+    "completions",
+    "context add",
+    "context list",
+    "context remove",
+    "context use",
+    "explain",
+    "init",
+    "schema",
+    "validate",
+];
+/// What every test of this program runs as its subject.
+const ROLES: [&str; 3] = ["agent", "controller", "up"];
+
+/// Runs commands, and notes which verb was seen in which form.
+struct Book<'a> {
+    run: Box<dyn Fn(&[&str]) -> Ran + 'a>,
+    people: RefCell<BTreeSet<String>>,
+    programs: RefCell<BTreeSet<String>>,
+}
+
+/// `rollout pause`, as clap understands the arguments.
+fn verb_of(args: &[&str]) -> String {
+    let words = std::iter::once("evenkeel").chain(args.iter().copied());
+    let found = Cli::command().try_get_matches_from(words).unwrap();
+    let mut names = Vec::new();
+    let mut at = found.subcommand();
+    while let Some((name, inner)) = at {
+        names.push(name.to_owned());
+        at = inner.subcommand();
+    }
+    names.join(" ")
+}
+
+fn leaves(command: &clap::Command, path: &str, out: &mut BTreeSet<String>) {
+    let inner = command.get_subcommands().filter(|c| c.get_name() != "help");
+    let mut is_leaf = true;
+    for sub in inner.filter(|c| !c.is_hide_set()) {
+        is_leaf = false;
+        let path = format!("{path} {}", sub.get_name());
+        leaves(sub, path.trim(), out);
+    }
+    if is_leaf {
+        out.insert(path.to_owned());
+    }
+}
+
+impl<'a> Book<'a> {
+    fn new(run: impl Fn(&[&str]) -> Ran + 'a) -> Book<'a> {
+        Book {
+            run: Box::new(run),
+            people: RefCell::default(),
+            programs: RefCell::default(),
+        }
+    }
+
+    fn expect(&self, args: &[&str], code: i32) -> (String, String) {
+        let (got, out, err) = (self.run)(args);
+        assert_eq!(got, code, "{args:?}: {out}{err}");
+        (out, err)
+    }
+
+    /// For people.
+    fn text(&self, args: &[&str]) -> String {
+        self.people.borrow_mut().insert(verb_of(args));
+        let (out, _) = self.expect(args, 0);
+        assert!(!out.contains('\x1b'), "no colours here: {out:?}");
+        out
+    }
+
+    /// For programs: one document, and nothing else is said.
+    fn json(&self, args: &[&str]) -> Value {
+        self.json_with(args, 0)
+    }
+
+    fn json_with(&self, args: &[&str], code: i32) -> Value {
+        self.programs.borrow_mut().insert(verb_of(args));
+        let (out, _) = self.expect(&[args, &["-o", "json"]].concat(), code);
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("{args:?}: {e}: {out}"))
+    }
+
+    /// The same as YAML.
+    fn yaml(&self, args: &[&str]) -> Value {
+        self.programs.borrow_mut().insert(verb_of(args));
+        let (out, _) = self.expect(&[args, &["-o", "yaml"]].concat(), 0);
+        serde_yaml::from_str(&out).unwrap_or_else(|e| panic!("{args:?}: {e}: {out}"))
+    }
+
+    /// What is said instead, which always names the next command to try.
+    fn refused(&self, args: &[&str], code: i32) -> String {
+        let (out, err) = self.expect(args, code);
+        assert_eq!(out, "", "{args:?}");
+        let next = err.contains("\n  try: ") || err.contains("`evenkeel ");
+        assert!(next, "{args:?}: {err}");
+        err
+    }
+
+    /// Every verb of which `holds` was run in both forms.
+    fn check(&self, holds: impl Fn(&str) -> bool) {
+        let mut all = BTreeSet::new();
+        leaves(&Cli::command(), "", &mut all);
+        all.retain(|verb| holds(verb));
+        assert_eq!(*self.people.borrow(), all, "for people");
+        // A script for a shell has one form only.
+        all.remove("completions");
+        assert_eq!(*self.programs.borrow(), all, "for programs");
+    }
+}
+
+fn is_online(verb: &str) -> bool {
+    !OFFLINE.contains(&verb) && !ROLES.contains(&verb)
+}
+
+#[test]
+fn the_lists_hold_verbs_that_exist() {
+    let mut all = BTreeSet::new();
+    leaves(&Cli::command(), "", &mut all);
+    assert!(all.len() > 40, "{all:?}");
+    for verb in OFFLINE.iter().chain(&ROLES) {
+        assert!(all.contains(*verb), "{verb}");
+    }
+}

@@ -1,0 +1,176 @@
+//! What needs no server, and how things look on a terminal.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::pty::{Winsize, openpty};
+use serde_json::Value;
+
+use super::{Book, OFFLINE, Ran};
+
+/// Without anything of this machine's configuration.
+fn alone(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+    command
+        .env_clear()
+        .env("XDG_CONFIG_HOME", home)
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(home: &Path, args: &[&str]) -> Ran {
+    let out = alone(home).args(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(out.stdout), text(out.stderr));
+    (out.status.code().unwrap(), stdout, stderr)
+}
+
+#[test]
+fn what_needs_no_server_works_without_one() {
+    let home = tempfile::tempdir().unwrap();
+    let book = Book::new(|args| run(home.path(), args));
+    starters(&book, home.path());
+    words(&book);
+    contexts(&book);
+    book.check(|verb| OFFLINE.contains(&verb));
+}
+
+fn starters(book: &Book<'_>, home: &Path) {
+    for ci in ["github", "gitlab", "forgejo", "none"] {
+        let folder = home.join(format!("starter-{ci}"));
+        let folder = folder.to_str().unwrap();
+        let init = ["init", folder, "--ci", ci];
+        if ci == "github" {
+            let text = book.text(&init);
+            assert!(text.contains("next: evenkeel validate"), "{text}");
+        } else {
+            let files = book.json(&init)["files"].clone();
+            assert!(files.as_array().unwrap().len() >= 3, "{files}");
+        }
+        assert_eq!(book.json(&["validate", folder])["valid"], true);
+        let text = book.text(&["validate", folder]);
+        assert!(text.ends_with(", 1 app, 0 problems\n"), "{text}");
+        // What is there is never overwritten.
+        book.refused(&init, 2);
+        // Editors find the schema that they are told.
+        let app = std::fs::read_to_string(format!("{folder}/apps/hello.yaml")).unwrap();
+        let schema = app
+            .lines()
+            .next()
+            .unwrap()
+            .split("$schema=")
+            .nth(1)
+            .unwrap();
+        assert!(
+            Path::new(folder).join("apps").join(schema).is_file(),
+            "{schema}"
+        );
+    }
+    book.refused(&["validate", "/no/such/folder"], 2);
+}
+
+fn words(book: &Book<'_>) {
+    let text = book.text(&["explain", "spec.rollout.maxSurge"]);
+    assert!(text.contains("maxSurge"), "{text}");
+    let ports = book.json(&["explain", "spec.ports"]);
+    assert!(ports["fields"].as_array().unwrap().len() >= 3, "{ports}");
+    let told = book.refused(&["explain", "spec.replica"], 2);
+    assert!(told.contains("did you mean \"replicas\""), "{told}");
+    let schema: Value = serde_json::from_str(&book.text(&["schema"])).unwrap();
+    assert_eq!(book.json(&["schema"]), schema);
+    assert_eq!(book.yaml(&["schema"]), schema);
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(
+            book.text(&["completions", shell]).contains("rollout"),
+            "{shell}"
+        );
+    }
+}
+
+fn contexts(book: &Book<'_>) {
+    let add = |name: &'static str| {
+        let url = "http://127.0.0.1:9";
+        ["context", "add", name, "--url", url, "--token", "s3cret"]
+    };
+    assert_eq!(book.text(&add("prod")), "added context prod\n");
+    let added = book.json(&add("test"));
+    assert_eq!(
+        (&added["name"], &added["current"]),
+        (&"test".into(), &false.into())
+    );
+    let used = book.text(&["context", "use", "test"]);
+    assert_eq!(used, "evenkeel speaks from now on to test\n");
+    assert_eq!(book.yaml(&["context", "use", "prod"])["current"], true);
+    let list = book.text(&["context", "list"]);
+    assert!(list.contains("prod") && !list.contains("s3cret"), "{list}");
+    let listed = book.json(&["context", "list"]);
+    let prod = (&listed[0]["current"], &listed[0]["token"]);
+    assert_eq!(prod, (&true.into(), &true.into()));
+    // It is the server that is spoken to.
+    assert!(book.refused(&["apps"], 3).contains("127.0.0.1:9"));
+    let told = book.refused(&["--context", "other", "apps"], 2);
+    assert!(told.contains("evenkeel context list"), "{told}");
+    assert_eq!(
+        book.text(&["context", "remove", "prod"]),
+        "removed context prod\n"
+    );
+    assert_eq!(book.json(&["context", "remove", "test"])["removed"], true);
+    book.refused(&["context", "remove", "prod"], 2);
+}
+
+/// Both ends of a terminal of so many columns.
+fn terminal(columns: u16) -> (File, OwnedFd) {
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let both = openpty(Some(&size), None).unwrap();
+    (File::from(both.master), both.slave)
+}
+
+/// What is shown on a terminal of so many columns.
+fn shown(home: &Path, columns: u16, env: &[(&str, &str)], args: &[&str]) -> String {
+    let (mut ours, theirs) = terminal(columns);
+    let mut child = alone(home)
+        .args(args)
+        .envs(env.iter().copied())
+        .stdout(theirs)
+        .spawn()
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut seen = vec![0; 64 * 1024];
+    let length = ours.read(&mut seen).unwrap();
+    String::from_utf8(seen[..length].to_vec()).unwrap()
+}
+
+#[test]
+fn colours_and_widths_are_the_terminals() {
+    let home = tempfile::tempdir().unwrap();
+    let url = format!("https://{}.example:7600", "very-".repeat(20));
+    let (code, _, err) = run(home.path(), &["context", "add", "prod", "--url", &url]);
+    assert_eq!(code, 0, "{err}");
+    let list = ["context", "list"];
+    let see = |columns, env: &[(&str, &str)]| shown(home.path(), columns, env, &list);
+
+    // A colour says nothing that a word does not say, too.
+    let wide = see(200, &[("TERM", "xterm")]);
+    assert!(wide.contains('\x1b') && wide.contains(&url), "{wide:?}");
+    for env in [
+        [("TERM", "xterm"), ("NO_COLOR", "1")],
+        [("TERM", "dumb"), ("LANG", "C")],
+    ] {
+        let plain = see(200, &env);
+        assert!(!plain.contains('\x1b') && plain.contains(&url), "{plain:?}");
+    }
+    let narrow = see(60, &[("TERM", "xterm"), ("NO_COLOR", "1")]);
+    let longest = narrow.lines().map(|l| l.trim_end().chars().count()).max();
+    assert!(longest <= Some(60) && narrow.contains("prod"), "{narrow}");
+    // Elsewhere nothing is cut, and nothing painted.
+    let (_, piped, _) = run(home.path(), &list);
+    assert!(piped.contains(&url) && !piped.contains('\x1b'), "{piped:?}");
+}
