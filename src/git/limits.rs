@@ -20,6 +20,10 @@ pub const PACK_BYTES: usize = 4 << 30;
 /// Bytes that one fetch of a pull request may receive: anybody may open one.
 pub const PULL_PACK_BYTES: usize = 256 << 20;
 
+/// Bytes of an object that is made from another one's difference: a few bytes may ask for any
+/// size, and all of it is held in memory. What is larger has no place beside specs.
+pub const OBJECT_BYTES: usize = 512 << 20;
+
 /// Bytes of a file that is merged line by line; specs are smaller (`manifest::limits`).
 pub const BLENDED_BYTES: u64 = 1 << 20;
 

@@ -104,7 +104,11 @@ async fn a_crash_at_any_point_changes_nothing() {
     }
     let mut rows = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        rows.extend(done.unwrap());
+        let group = done.unwrap();
+        for row in &group {
+            println!("{:<9} {:?} {}", row.said(), row.script, row.point);
+        }
+        rows.extend(group);
     }
     let problems = table(&mut rows);
     let lives = rows.len();
@@ -127,6 +131,16 @@ struct Row {
     /// The first hit of a point is always there to be died at; how many more there are
     /// depends on timing.
     reached: bool,
+}
+
+impl Row {
+    fn said(&self) -> &'static str {
+        match (&self.problem, self.reached) {
+            (Some(_), _) => "DIFFERS",
+            (None, true) => "same",
+            (None, false) => "passed by",
+        }
+    }
 }
 
 /// Runs a group. Where something differs, each of its points alone says whose fault it is;
@@ -198,14 +212,9 @@ fn table(rows: &mut [Row]) -> Vec<String> {
     let mut lines: BTreeMap<&str, String> = BTreeMap::new();
     for row in rows.iter() {
         let (name, hit) = row.point.rsplit_once(':').unwrap_or((&row.point, ""));
-        let said = match (&row.problem, row.reached) {
-            (Some(_), _) => "DIFFERS",
-            (None, true) => "same",
-            (None, false) => "passed by",
-        };
         let (kind, layout) = row.script;
         let line = lines.entry(name).or_default();
-        line.push_str(&format!("  {kind:?}/{layout:?}:{hit} {said}"));
+        line.push_str(&format!("  {kind:?}/{layout:?}:{hit} {}", row.said()));
     }
     for (name, line) in lines {
         println!("{name:<30}{line}");
