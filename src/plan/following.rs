@@ -64,21 +64,23 @@ impl Following {
         }
     }
 
-    /// The head is in the snapshot. True: for the first time.
-    pub fn wrote(&mut self, head: &CommitId) -> bool {
+    /// Whether the head is another than the last that was taken over.
+    pub fn is_new(&self, head: &CommitId) -> bool {
+        self.taken.as_ref() != Some(head)
+    }
+
+    /// The head is in the snapshot.
+    pub fn wrote(&mut self, head: &CommitId) {
         self.differing = Differing::Only(BTreeSet::new());
         self.failed = false;
-        let first = self.taken.as_ref() != Some(head);
         self.taken = Some(head.clone());
-        first
     }
 
     /// The head is known, and nothing of it was taken over: what it lost and what a later one
     /// brings back is not told by comparing the two.
-    pub fn refused(&mut self, head: &CommitId) -> bool {
-        let first = self.wrote(head);
+    pub fn refused(&mut self, head: &CommitId) {
+        self.wrote(head);
         self.differing = Differing::All;
-        first
     }
 
     pub fn failed(&mut self) {
@@ -102,7 +104,9 @@ mod tests {
     fn what_could_not_be_written_is_looked_at_again() {
         let mut following = Following::default();
         assert_eq!(following.touched(&head("1")), None, "all at first");
-        assert!(following.wrote(&head("1")) && !following.wrote(&head("1")));
+        assert!(following.is_new(&head("1")));
+        following.wrote(&head("1"));
+        assert!(!following.is_new(&head("1")));
         following.saw(only(&["a/b"]));
         following.saw(only(&["a/c"]));
         assert_eq!(following.touched(&head("2")).unwrap().len(), 2);

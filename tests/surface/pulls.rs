@@ -17,7 +17,7 @@ struct World {
 impl World {
     async fn start(forks: bool) -> World {
         let server = Server::start().await;
-        server.register("n1").await;
+        server.keep("n1").await;
         let repository = server
             .follow(
                 "shop",
@@ -243,7 +243,7 @@ async fn a_changed_cluster_changes_plans() {
     let big = app("big") + "  replicas: 2\n  resources: {requests: {memory: 5Gi}}\n";
     let head = w.open(1, &[("big.yaml", &big)]);
     w.until_state(&head, "failure").await;
-    w.server.register("n2").await;
+    w.server.keep("n2").await;
     w.until_state(&head, "success").await;
     let text = w.until_comment(1, &["it would be carried out"]).await;
     assert!(text.contains("`n2`"), "{text}");

@@ -96,6 +96,27 @@ impl Server {
         Answer::of(answer).await.check(StatusCode::NO_CONTENT);
     }
 
+    /// Registers a node that never does anything and goes on telling so.
+    pub async fn keep(&self, node: &str) {
+        self.register(node).await;
+        let (http, stop) = (self.http.clone(), self.stop.clone());
+        let url = format!("{}/api/v1/agent/reports", self.url);
+        let mut report = report(node);
+        let telling = async move {
+            for sequence in 2.. {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                report["sequence"] = json!(sequence);
+                let _ = http
+                    .post(&url)
+                    .bearer_auth(AGENTS)
+                    .json(&report)
+                    .send()
+                    .await;
+            }
+        };
+        tokio::spawn(async move { stop.run_until_cancelled(telling).await });
+    }
+
     pub async fn until(&self, what: &str, done: impl Fn(&Server) -> bool) {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         while !done(self) {

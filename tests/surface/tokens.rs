@@ -329,6 +329,8 @@ async fn tokens_open_the_api_while_the_database_is_away() {
         .until("it leads", |s| s.handle.status().is_ready())
         .await;
     let token = server.make(json!({"name": "ci", "role": "viewer"})).await;
+    // Until the tokens were read once, nobody can say that one is wrong.
+    until_answers(&server, "evk_0123456789abcdef_x", StatusCode::UNAUTHORIZED).await;
     database.stop().await.unwrap();
     server
         .with(&token, "/api/v1/apps")

@@ -244,6 +244,10 @@ impl Follower {
 
     /// Decides what the commit changes and writes it.
     async fn take_over(&mut self, fetched: &Fetched) -> Result<(), Error> {
+        // Before it, so that what follows from a commit never tells of one that nobody knows.
+        if self.following.is_new(&fetched.head) {
+            self.record(fetched).await;
+        }
         let name = self.name().clone();
         let catalog = self.tree.index.catalog();
         let touched = self.following.touched(&fetched.head);
@@ -270,12 +274,9 @@ impl Follower {
             )
             .await?;
         // An empty tree was refused as a whole.
-        let first_time = match catalog.spec_files {
+        match catalog.spec_files {
             0 => self.following.refused(&fetched.head),
             _ => self.following.wrote(&fetched.head),
-        };
-        if first_time {
-            self.record(fetched).await;
         }
         Ok(())
     }
