@@ -188,3 +188,36 @@ fn check_schema(here: &str, schema: &Value) {
         assert!(fits, "{here}: {keyword}: {value}");
     }
 }
+
+#[test]
+fn every_list_is_told_in_bounded_pages() {
+    let mut lists = 0;
+    for (path, method, told) in operations() {
+        let schema = &told["responses"]["200"]["content"]["application/json"]["schema"]["$ref"];
+        if !schema.as_str().is_some_and(|name| name.ends_with("Page")) {
+            continue;
+        }
+        let parameters = told["parameters"].as_array().unwrap();
+        for wanted in ["after", "limit"] {
+            let found = parameters.iter().any(|p| p["name"] == wanted);
+            assert!(found, "{method} {path} has no {wanted}");
+        }
+        lists += 1;
+    }
+    assert!(lists >= 10, "{lists}");
+}
+
+#[test]
+fn every_change_of_one_thing_can_be_made_conditional() {
+    for (path, method, told) in operations() {
+        let one = ["/projects/", "/sources/{name}", "/nodes/{name}/"];
+        let changes = method != "get" && one.iter().any(|part| path.contains(part));
+        // Asking for a sync changes nothing that somebody decided.
+        if !changes || path.ends_with("/sync") {
+            continue;
+        }
+        let mut parameters = told["parameters"].as_array().into_iter().flatten();
+        let found = parameters.any(|p| p["name"] == "If-Match");
+        assert!(found, "{method} {path} takes no If-Match");
+    }
+}

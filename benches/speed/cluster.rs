@@ -25,10 +25,11 @@ pub const LONG: Duration = Duration::from_secs(300);
 
 /// The agents'.
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const ADMIN: &str = "fedcba9876543210fedcba9876543210";
+pub const ADMIN: &str = "fedcba9876543210fedcba9876543210";
 
 pub struct Cluster {
     pub handle: Handle,
+    pub url: String,
     repo: Mutex<TestRepo>,
     pub fleet: Fleet,
     stop: CancellationToken,
@@ -65,6 +66,7 @@ impl Cluster {
         until("the nodes", LONG, || fleet.joined() == nodes).await;
         Cluster {
             handle,
+            url,
             repo: Mutex::new(repo),
             fleet,
             stop,

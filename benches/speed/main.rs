@@ -32,6 +32,7 @@ mod product;
 mod quiet;
 mod rollout;
 mod samples;
+mod surface;
 mod sync;
 mod table;
 mod trace;
@@ -71,6 +72,10 @@ const GROUPS: &[Group] = &[
     Group {
         name: "path",
         measure: || Box::pin(whole_path::measure()),
+    },
+    Group {
+        name: "surface",
+        measure: || Box::pin(surface::measure()),
     },
     Group {
         name: "sync",

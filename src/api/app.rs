@@ -26,7 +26,8 @@ use crate::model::{
 pub struct AppStatus {
     pub project: ProjectName,
     pub name: AppName,
-    /// Grows with each change of anything below.
+    /// Grows with each change of anything below: the number of the last commit of the cluster's
+    /// state that changed it.
     pub version: u64,
     pub sync: SyncState,
     pub health: HealthState,

@@ -13,7 +13,7 @@ use super::app::{
     RolloutView,
 };
 
-/// The document of `app`, which is one of `snapshot`'s.
+/// The document of `app`, which is one of `snapshot`'s; its version is for the caller to add.
 pub fn app_status(snapshot: &Snapshot, app: &App) -> AppStatus {
     let held = is_held(snapshot, app);
     let replicas = replicas(snapshot, app);
@@ -27,7 +27,7 @@ pub fn app_status(snapshot: &Snapshot, app: &App) -> AppStatus {
     let mut status = AppStatus {
         project: app.key.project.clone(),
         name: app.key.name.clone(),
-        version: app.version,
+        version: 0,
         sync,
         health,
         messages: Vec::new(),

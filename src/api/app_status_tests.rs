@@ -83,11 +83,11 @@ fn spec(letter: char, replicas: u32) -> AppSpec {
 }
 
 /// A cluster of one node and one app, built by the changes that would build it.
-struct World(Snapshot);
+pub(crate) struct World(pub(crate) Snapshot, pub(crate) Vec<Change>);
 
 impl World {
     fn new() -> World {
-        let mut world = World(Snapshot::default());
+        let mut world = World(Snapshot::default(), Vec::new());
         world.change(Change::PutSource(Box::new(source())));
         world.node(Liveness::Ready);
         world
@@ -95,6 +95,7 @@ impl World {
 
     fn change(&mut self, change: Change) -> &mut World {
         self.0.apply(&change).unwrap();
+        self.1.push(change);
         self
     }
 
@@ -277,7 +278,7 @@ fn source() -> Source {
 const STABLE: ReleaseState = ReleaseState::Stable { at: NOW };
 
 /// Two healthy instances of commit `a`, nothing to do.
-fn settled() -> World {
+pub(crate) fn settled() -> World {
     let mut world = World::new();
     world
         .declare('a', 2)

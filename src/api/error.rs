@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::Timestamp;
+
 /// Media type of an error's body.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -22,6 +24,20 @@ pub struct ProblemDetails {
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Who acted before, where the refusal may come of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_act: Option<LastAct>,
+}
+
+/// Something that was done by somebody else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastAct {
+    /// The operator's name, or the source whose commit it was.
+    pub by: String,
+    pub at: Timestamp,
+    /// In words.
+    pub what: String,
 }
 
 impl ProblemDetails {
@@ -32,6 +48,7 @@ impl ProblemDetails {
             status,
             detail: detail.into(),
             hint: None,
+            last_act: None,
         }
     }
 

@@ -19,9 +19,20 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// A list that is always sent whole.
-    pub fn whole(items: Vec<T>) -> Page<T> {
-        Page { items, next: None }
+    /// The same page of something else.
+    pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(f).collect(),
+            next: self.next,
+        }
+    }
+
+    /// The same page of something else; the first error instead.
+    pub fn try_map<U, E>(self, f: impl FnMut(T) -> Result<U, E>) -> Result<Page<U>, E> {
+        Ok(Page {
+            items: self.items.into_iter().map(f).collect::<Result<_, E>>()?,
+            next: self.next,
+        })
     }
 
     /// At most `limit` of `items`; the page's `next` is the key of its last item if more follow.

@@ -11,6 +11,7 @@ pub mod app;
 pub mod app_status;
 pub mod commit;
 pub mod error;
+pub mod event;
 pub mod exec;
 pub mod list;
 pub mod node;
@@ -36,4 +37,4 @@ pub use verb::{AppDiff, EmptyInput, ReasonInput, RollbackInput, ScaleInput, Susp
 pub const PREFIX: &str = "/api/v1";
 
 #[cfg(test)]
-mod app_status_tests;
+pub(crate) mod app_status_tests;

@@ -15,6 +15,9 @@ use crate::model::{
 #[serde(rename_all = "camelCase")]
 pub struct NodeView {
     pub name: NodeName,
+    /// Grows with each change of anything below but `lastHeard` and `remaining`.
+    #[serde(default)]
+    pub version: u64,
     pub scheduling: Scheduling,
     /// Who set `scheduling`, when and why; `null`: nobody ever did.
     pub scheduling_note: Option<SchedulingNote>,
@@ -47,11 +50,12 @@ pub struct Remaining {
     pub stays: Option<String>,
 }
 
-/// The view of `node`, which is one of `snapshot`'s.
+/// The view of `node`, which is one of `snapshot`'s; its version is for the caller to add.
 pub fn node_view(snapshot: &Snapshot, node: &Node) -> NodeView {
     let usage = snapshot.usage(&node.name);
     NodeView {
         name: node.name.clone(),
+        version: 0,
         scheduling: node.scheduling,
         scheduling_note: node.scheduling_note.clone(),
         liveness: node.liveness,

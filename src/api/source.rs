@@ -156,6 +156,10 @@ fn check_url(url: &str) -> Result<(), String> {
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
     pub name: SourceName,
+    /// Grows with each change of anything below but `sync`, `lastAttemptAt`, `forgeState` and the
+    /// webhook's deliveries.
+    #[serde(default)]
+    pub version: u64,
     pub url: String,
     pub branch: String,
     pub path: String,
@@ -368,12 +372,13 @@ pub fn state(source: &Source) -> SourceState {
     }
 }
 
-/// The document of `source`, which is one of `snapshot`'s; `sync` and what of the webhook
+/// The document of `source`, which is one of `snapshot`'s; `version`, `sync` and what of the webhook
 /// depends on more than the snapshot are for the caller to add.
 pub fn source_status(snapshot: &Snapshot, source: &Source) -> SourceStatus {
     let spec = &source.spec;
     SourceStatus {
         name: spec.name.clone(),
+        version: 0,
         url: spec.url.clone(),
         branch: spec.branch.clone(),
         path: spec.path.clone(),

@@ -36,7 +36,7 @@ pub async fn run(global: &Global, args: EventsArgs) -> Outcome {
             one(global.output, event, paint)?;
         }
     }
-    query.after = Some(page.items.last().map_or(0, |e| e.id));
+    query.after = page.items.last().map(|e| e.id);
     query.limit = None;
     follow(&client, query, global.output, paint).await
 }
@@ -49,6 +49,13 @@ async fn follow(client: &Client, mut query: EventQuery, format: Format, paint: P
             Ok(Some(event)) => {
                 query.after = Some(event.id);
                 one(format, &event, paint)?;
+            }
+            Err(Error::Missed(gap)) => {
+                query.after = Some(gap.until);
+                eprintln!(
+                    "some events were missed: {}\n  try: evenkeel status",
+                    gap.why
+                );
             }
             Ok(None) | Err(Error::Unreachable { .. } | Error::Timeout { .. }) => {
                 stream = reconnect(client, &query).await?;

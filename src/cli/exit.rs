@@ -111,6 +111,9 @@ impl From<client::Error> for Failure {
             client::Error::Address { .. } => {
                 Failure::usage(message).with_hint("--url http://127.0.0.1:7600")
             }
+            client::Error::Missed(_) => {
+                Failure::new(Code::Failed, message).with_hint("evenkeel status")
+            }
             client::Error::Problem(problem) => {
                 let code = match problem.status {
                     401 | 403 | 502..=504 => Code::Unreachable,

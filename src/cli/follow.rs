@@ -16,8 +16,8 @@ use super::exit::{Code, Failure};
 use super::output::{one_line, span, word};
 use super::verb_args::WaitArgs;
 
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// Between two looks, where nothing changes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// For how long a rollout that was asked for may take to begin.
 const BEGIN_WITHIN: Duration = Duration::from_secs(15);
 
@@ -148,8 +148,8 @@ pub async fn follow(
     let began = Instant::now();
     let deadline = timeout.map(|t| began + t);
     let mut progress = Progress::new(global.output);
+    let mut status = client.app(key).await?;
     loop {
-        let status = client.app(key).await?;
         let at = match look(&status, which) {
             Look::Ended(code, words) => {
                 progress.clear();
@@ -179,7 +179,7 @@ pub async fn follow(
             return Ok((status, Code::TimedOut));
         }
         progress.tell(&format!("{key}: {at}"));
-        tokio::time::sleep(LOOK_EVERY).await;
+        status = client.app_at(key, status.version + 1, LOOK_EVERY).await?;
     }
 }
 

@@ -20,7 +20,7 @@ use super::follow::Progress;
 use super::output::{span, word};
 use super::server::look_for_app;
 
-/// Between two looks.
+/// Between two looks, where nothing changes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How far the source is.
@@ -99,7 +99,13 @@ pub async fn run(
             return Ok((status, Code::TimedOut));
         }
         progress.tell(&at);
-        tokio::time::sleep(LOOK_EVERY).await;
+        match &seen {
+            Some(status) => {
+                let key = AppKey::new(status.project.clone(), status.name.clone());
+                existing(client.app_at(&key, status.version + 1, LOOK_EVERY).await)?;
+            }
+            None => tokio::time::sleep(LOOK_EVERY).await,
+        }
     }
 }
 

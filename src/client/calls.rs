@@ -1,5 +1,7 @@
 //! One method per thing the API can do.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use reqwest::Method;
@@ -11,6 +13,7 @@ use crate::api::{
     ReasonInput, ReleaseView, RollbackInput, RolloutView, ScaleInput, SourceInput, SourceStatus,
     SuspendInput, TokenInput, TokenView, Why,
 };
+use crate::model::quantity::format_duration;
 use crate::model::{AppKey, NodeName, Preview, SourceName};
 
 use super::http::CALL_DEADLINE;
@@ -55,6 +58,21 @@ impl Client {
 
     pub async fn app(&self, app: &AppKey) -> Result<AppStatus, Error> {
         self.get(&app_path(app, &[]), &[]).await
+    }
+
+    /// As soon as its version is at least `version`; after `patience` (at most a minute) as it is.
+    pub async fn app_at(
+        &self,
+        app: &AppKey,
+        version: u64,
+        patience: Duration,
+    ) -> Result<AppStatus, Error> {
+        let query = [
+            ("wait", version.to_string()),
+            ("timeout", format_duration(patience)),
+        ];
+        let request = self.request(Method::GET, &app_path(app, &[])).query(&query);
+        self.json_within(request, CALL_DEADLINE + patience).await
     }
 
     pub async fn releases(&self, app: &AppKey) -> Result<Page<ReleaseView>, Error> {
@@ -151,8 +169,10 @@ impl Client {
             .map(move |chunk| chunk.map_err(|e| client.failed(e))))
     }
 
+    /// All of them.
     pub async fn sources(&self) -> Result<Page<SourceStatus>, Error> {
-        self.get(&["sources"], &[]).await
+        let items = self.all(&["sources"], &[]).await?;
+        Ok(Page { items, next: None })
     }
 
     pub async fn source(&self, name: &SourceName) -> Result<SourceStatus, Error> {
@@ -222,8 +242,10 @@ impl Client {
             .map(|_| ())
     }
 
+    /// All of them.
     pub async fn nodes(&self) -> Result<Page<NodeView>, Error> {
-        self.get(&["nodes"], &[]).await
+        let items = self.all(&["nodes"], &[]).await?;
+        Ok(Page { items, next: None })
     }
 
     pub async fn node(&self, name: &NodeName) -> Result<NodeView, Error> {

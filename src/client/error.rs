@@ -1,6 +1,7 @@
 //! What can go wrong between the two ends.
 
 use crate::api::ProblemDetails;
+use crate::api::event::Gap;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -19,6 +20,9 @@ pub enum Error {
     /// The answer is not what version 1 of the API would say.
     #[error("{url} gave an answer that is not Evenkeel's: {what}")]
     Protocol { url: String, what: String },
+    /// A live stream left events out, and goes on after them.
+    #[error("events were missed: {}", .0.why)]
+    Missed(Box<Gap>),
     /// The address cannot be used.
     #[error("\"{url}\" is not an address: {why}")]
     Address { url: String, why: String },
@@ -32,6 +36,7 @@ impl Error {
             Error::Unreachable { .. }
             | Error::Timeout { .. }
             | Error::Protocol { .. }
+            | Error::Missed(_)
             | Error::Address { .. } => None,
         }
     }

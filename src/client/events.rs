@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use reqwest::{Method, Response, header};
 
 use crate::api::Page;
+use crate::api::event::GAP;
 use crate::model::Event;
 
 use super::{Client, Error};
@@ -72,14 +73,15 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// The next event; `None`: the server closed the stream.
+    /// The next event; `None`: the server closed the stream. After `Missed` it goes on.
     pub async fn next(&mut self) -> Result<Option<Event>, Error> {
         loop {
             if let Some(message) = self.parser.pop() {
-                if message.kind == "gap" {
-                    return Err(self
-                        .client
-                        .protocol(format!("events were missed: {}", message.data)));
+                if message.kind == GAP {
+                    return Err(match serde_json::from_str(&message.data) {
+                        Ok(gap) => Error::Missed(Box::new(gap)),
+                        Err(e) => self.client.protocol(e.to_string()),
+                    });
                 }
                 return serde_json::from_str(&message.data)
                     .map(Some)

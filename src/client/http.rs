@@ -22,6 +22,8 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     token: Option<String>,
+    /// Version of the document that the caller has seen.
+    as_of: Option<u64>,
 }
 
 impl Client {
@@ -50,7 +52,20 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| address(e.to_string()))?;
-        Ok(Client { http, base, token })
+        Ok(Client {
+            http,
+            base,
+            token,
+            as_of: None,
+        })
+    }
+
+    /// One whose changes are refused where somebody acted on their subject since `version`.
+    pub fn as_of(&self, version: u64) -> Client {
+        Client {
+            as_of: Some(version),
+            ..self.clone()
+        }
     }
 
     pub fn url(&self) -> &str {
@@ -66,7 +81,11 @@ impl Client {
                 .extend(PREFIX.split('/').filter(|s| !s.is_empty()))
                 .extend(segments);
         }
-        let request = self.http.request(method, url);
+        let reads = method == Method::GET;
+        let mut request = self.http.request(method, url);
+        if let Some(version) = self.as_of.filter(|_| !reads) {
+            request = request.header(header::IF_MATCH, format!("\"{version}\""));
+        }
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -96,7 +115,16 @@ impl Client {
         &self,
         request: RequestBuilder,
     ) -> Result<T, Error> {
-        let response = self.answer(request.timeout(CALL_DEADLINE)).await?;
+        self.json_within(request, CALL_DEADLINE).await
+    }
+
+    /// The same with a deadline of the caller's.
+    pub(super) async fn json_within<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        deadline: Duration,
+    ) -> Result<T, Error> {
+        let response = self.answer(request.timeout(deadline)).await?;
         let body = response.bytes().await.map_err(|e| self.failed(e))?;
         serde_json::from_slice(&body).map_err(|e| self.protocol(e.to_string()))
     }

@@ -226,6 +226,7 @@ fn again(error: &Error) -> Error {
         },
         Error::NotLoaded => Error::NotLoaded,
         Error::Refused(refusal) => Error::Refused(refusal.clone()),
+        Error::Overtaken(act) => Error::Overtaken(act.clone()),
         Error::OutcomeUnknown(_) => Error::OutcomeUnknown(cause()),
         Error::Internal(_) => Error::Internal(cause()),
         Error::Stopping => Error::Stopping,

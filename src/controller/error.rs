@@ -1,7 +1,7 @@
 //! What can go wrong between a wish and its being done.
 
 use super::Refusal;
-use crate::model::{NodeName, SourceName};
+use crate::model::{Event, NodeName, SourceName};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -14,6 +14,9 @@ pub enum Error {
     /// The wish cannot be granted as the cluster is; the message says what to do.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Somebody acted on it after the caller had looked: what they did.
+    #[error("it was changed in between: {}", .0.message)]
+    Overtaken(Box<Event>),
     /// The database did not take it: nothing was changed, and nothing will be until it is back.
     #[error("the database does not answer, nothing was changed; try again when it is back")]
     Unavailable(#[source] BoxError),

@@ -7,9 +7,11 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::versions::Versions;
 use super::{Error, Role, Status};
 use crate::model::{Epoch, Generation, Snapshot, Timestamp};
 use crate::plan::lease::{Clock, Moment, may_act};
@@ -21,11 +23,16 @@ impl Moment for Instant {
 }
 
 #[derive(Default)]
-pub(super) struct Image(RwLock<State>);
+pub(super) struct Image {
+    state: RwLock<State>,
+    /// Told after each move of the snapshot.
+    moved: watch::Sender<()>,
+}
 
 pub(super) struct State {
     /// `None`: nothing was loaded yet.
     pub snapshot: Option<Snapshot>,
+    pub versions: Versions,
     pub part: Part,
     /// The last thing asked of the database was answered.
     pub database: bool,
@@ -68,6 +75,7 @@ impl Default for State {
     fn default() -> State {
         State {
             snapshot: None,
+            versions: Versions::default(),
             part: Part::Follower { leader: None },
             database: false,
         }
@@ -78,16 +86,42 @@ impl Image {
     // A panic while it was held cannot leave it half changed in a way that
     // matters: apply errors are followed by a reload.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn read<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> Result<T, Error> {
         let state = self.state();
         state.snapshot.as_ref().map(look).ok_or(Error::NotLoaded)
+    }
+
+    pub fn look<T>(&self, look: impl FnOnce(&Snapshot, &Versions) -> T) -> Result<T, Error> {
+        let state = self.state();
+        let snapshot = state.snapshot.as_ref().ok_or(Error::NotLoaded)?;
+        Ok(look(snapshot, &state.versions))
+    }
+
+    /// Takes the place of what was there, if anything was.
+    pub fn replace(&self, snapshot: Snapshot) {
+        let State {
+            snapshot: known,
+            versions,
+            ..
+        } = &mut *self.state_mut();
+        versions.replaced(known.as_ref(), &snapshot);
+        *known = Some(snapshot);
+        self.tell_moved();
+    }
+
+    pub fn moved(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
+    pub fn tell_moved(&self) {
+        self.moved.send_replace(());
     }
 
     /// The leadership, as long as it surely holds.

@@ -87,7 +87,7 @@ impl Handle {
             return Ok(());
         }
         let snapshot = self.0.store.load().await.map_err(unavailable)?;
-        self.0.image.state_mut().snapshot = Some(snapshot);
+        self.0.image.replace(snapshot);
         Ok(())
     }
 }

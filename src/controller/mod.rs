@@ -31,11 +31,12 @@ mod sync;
 mod telling;
 mod transact;
 mod types;
+mod versions;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,7 +46,10 @@ pub use meter::{CallEnd, Counts, Gauges, RolloutEnd, Sum, SyncEnd};
 pub use observe::node_report;
 pub use pulls::Unreadable;
 pub use telling::{ForgeReport, ForgeTrouble};
-pub use types::{Committed, LogLine, LogQuery, Options, Role, Status, SyncStatus};
+pub use types::{AsOf, Committed, LogLine, LogQuery, Options, Role, Status, SyncStatus};
+pub use versions::Versions;
+
+pub use crate::store::Subject;
 
 pub use crate::plan::{AppReport, Decision, IdSource, Refusal};
 
@@ -192,6 +196,16 @@ impl Handle {
     /// writers wait for it. `NotLoaded` until the database was read once.
     pub fn read<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> Result<T, Error> {
         self.0.image.read(look)
+    }
+
+    /// Like [`Handle::read`], with the version of each document.
+    pub fn look<T>(&self, look: impl FnOnce(&Snapshot, &Versions) -> T) -> Result<T, Error> {
+        self.0.image.look(look)
+    }
+
+    /// Told whenever the image has moved, on leader and follower alike.
+    pub fn moved(&self) -> watch::Receiver<()> {
+        self.0.image.moved()
     }
 
     /// Everything that is committed from now on. A slow reader loses the oldest and is told

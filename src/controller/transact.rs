@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::image::{Leading, Part};
-use super::{Committed, Decision, Error, Handle, IdSource, Refusal, lock};
-use crate::model::{Generation, OutboxEntry, Snapshot, Timestamp};
+use super::image::{Leading, Part, State};
+use super::{AsOf, Committed, Decision, Error, Handle, IdSource, Refusal, Subject, lock};
+use crate::model::{Event, Generation, OutboxEntry, Snapshot, Timestamp};
 use crate::plan::statuses::next_statuses;
 use crate::plan::touched::touched;
 use crate::store;
@@ -43,11 +43,28 @@ impl Handle {
         cause: &str,
         decide: impl FnOnce(&Snapshot, Timestamp, &mut IdSource) -> Result<Decision, Refusal> + Send,
     ) -> Result<Committed, Error> {
+        self.transact_as_of(cause, None, decide).await
+    }
+
+    /// The same for a caller who has looked before: `Overtaken`, and nothing changed, if an
+    /// operator or a commit acted on it since. What nodes report takes nothing from anybody.
+    pub async fn transact_as_of(
+        &self,
+        cause: &str,
+        as_of: Option<AsOf>,
+        decide: impl FnOnce(&Snapshot, Timestamp, &mut IdSource) -> Result<Decision, Refusal> + Send,
+    ) -> Result<Committed, Error> {
         let mut writer = Arc::clone(&self.0.writer).lock_owned().await;
         let leading = self.0.image.leading()?;
         if writer.doubt {
             self.reload().await?;
             writer.doubt = false;
+        }
+        // Nobody else changes anything between this look and the commit.
+        if let Some(seen) = as_of
+            && let Some(act) = self.last_act(&seen.subject, seen.version).await?
+        {
+            return Err(Error::Overtaken(Box::new(act)));
         }
         let (base, decision, outbox) = self.0.image.read(|snapshot| {
             let decision = decide(snapshot, leading.now(), &mut writer.ids)?;
@@ -71,6 +88,13 @@ impl Handle {
             Ok(result) => result,
             Err(_) => Err(Error::Stopping),
         }
+    }
+
+    /// The last thing that an operator or a commit did to `subject` after `version`.
+    pub async fn last_act(&self, subject: &Subject, version: u64) -> Result<Option<Event>, Error> {
+        let after = Generation(i64::try_from(version).unwrap_or(i64::MAX));
+        let found = self.0.store.last_act(subject, after).await;
+        found.map_err(|e| Error::Unavailable(Box::new(e)))
     }
 
     async fn commit(
@@ -164,8 +188,11 @@ impl Handle {
 
     fn apply(&self, decision: &Decision, generation: Generation) -> Result<(), Error> {
         let touched = {
-            let mut state = self.0.image.state_mut();
-            let snapshot = state.snapshot.as_mut().ok_or(Error::NotLoaded)?;
+            let State {
+                snapshot, versions, ..
+            } = &mut *self.0.image.state_mut();
+            let snapshot = snapshot.as_mut().ok_or(Error::NotLoaded)?;
+            versions.committed(snapshot, &decision.changes, generation);
             let touched = touched(snapshot, &decision.changes);
             snapshot
                 .apply_all(&decision.changes)
@@ -173,6 +200,7 @@ impl Handle {
             snapshot.generation = generation;
             touched
         };
+        self.0.image.tell_moved();
         self.0.wake(&touched);
         Ok(())
     }
@@ -182,7 +210,7 @@ impl Handle {
         let loaded = self.0.store.load().await;
         self.0.image.database(loaded.is_ok());
         let snapshot = loaded.map_err(|e| Error::Unavailable(Box::new(e)))?;
-        self.0.image.state_mut().snapshot = Some(snapshot);
+        self.0.image.replace(snapshot);
         self.0.wake_all();
         Ok(())
     }
@@ -190,9 +218,9 @@ impl Handle {
     /// Takes up a leadership with a freshly read image.
     pub(super) async fn lead(&self, leading: Leading, snapshot: Snapshot) {
         let mut writer = self.0.writer.lock().await;
+        self.0.image.replace(snapshot);
         {
             let mut state = self.0.image.state_mut();
-            state.snapshot = Some(snapshot);
             state.part = Part::Leader(leading);
             state.database = true;
         }

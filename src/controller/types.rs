@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::{Event, Generation, InstanceId, NodeName, SyncOutcome, Timestamp};
 use crate::plan::Settings;
-use crate::store::Retention;
+use crate::store::{Retention, Subject};
 
 /// How a controller works.
 #[derive(Clone, Debug)]
@@ -106,6 +106,14 @@ pub struct SyncStatus {
     pub attempts: u64,
     /// What works but should not stay so, each a sentence.
     pub warnings: Vec<String>,
+}
+
+/// As of when a caller knows what a change is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsOf {
+    pub subject: Subject,
+    /// Of the document (see [`super::Versions`]).
+    pub version: u64,
 }
 
 /// One line of an instance's output.

@@ -1,21 +1,27 @@
 //! `/apps` and `/projects/{project}/apps/{app}`: what is, and why.
 
-use std::ops::Bound;
+use std::fmt;
+use std::ops::{Bound, RangeBounds as _};
+use std::str::FromStr;
 
 use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::auth::Caller;
-use super::extract::{App as AppParam, Params};
+use super::etag::Document;
+use super::extract::{App as AppParam, PageParams, Params};
+use super::wait::WaitParams;
 use super::{AppState, Problem};
 use crate::api::list::bounded;
 use crate::api::verb::{Funnel, Waiting, why as why_of};
 use crate::api::{
     AppStatus, InstanceView, Page, ReleaseView, RolloutView, Why, app_status, release,
 };
-use crate::model::{App, AppKey, Snapshot};
+use crate::controller::Versions;
+use crate::model::{App, AppKey, InstanceId, RolloutId, Snapshot};
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -41,7 +47,7 @@ pub async fn list(
         .map_err(|e| Problem::bad_request(format!("after: {e}")))?;
     let limit = bounded(params.limit);
     let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let page = state.handle.read(|s| {
+    let page = state.handle.look(|s, versions| {
         let matching = s
             .apps
             .range((start, Bound::Unbounded))
@@ -50,7 +56,7 @@ pub async fn list(
             .filter(|app| is(&params.project, app.key.project.as_str()))
             .filter(|app| is(&params.name, app.key.name.as_str()))
             .filter(|app| is(&params.source, app.source.as_str()))
-            .map(|app| app_status::app_status(s, app));
+            .map(|app| of(s, versions, app));
         Page::cut(matching, limit, |a| format!("{}/{}", a.project, a.name))
     })?;
     Ok(Json(page))
@@ -96,49 +102,107 @@ fn no_app(snapshot: &Snapshot, key: &AppKey) -> Problem {
 
 pub async fn show(
     State(state): State<AppState>,
+    caller: Caller,
     AppParam(key): AppParam,
-) -> Result<Json<AppStatus>, Problem> {
-    with_app(&state, &key, app_status::app_status).map(Json)
+    Params(wait): Params<WaitParams>,
+) -> Result<Document<AppStatus>, Problem> {
+    let version = |s: &Snapshot, v: &Versions| s.apps.contains_key(&key).then(|| v.app(&key));
+    wait.until(&state, &caller, version).await?;
+    let status = document(&state, &key)?;
+    Ok(Document(status.version, status))
+}
+
+fn of(snapshot: &Snapshot, versions: &Versions, app: &App) -> AppStatus {
+    let mut status = app_status::app_status(snapshot, app);
+    status.version = versions.app(&app.key);
+    status
+}
+
+/// The app's status document, or a kind word that there is none.
+pub(super) fn document(state: &AppState, key: &AppKey) -> Result<AppStatus, Problem> {
+    state.handle.look(|s, versions| match s.apps.get(key) {
+        Some(app) => Ok(of(s, versions, app)),
+        None => Err(no_app(s, key)),
+    })?
 }
 
 pub async fn releases(
     State(state): State<AppState>,
     AppParam(key): AppParam,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<Page<ReleaseView>>, Problem> {
+    let after = params.after::<u64>()?;
+    let before = |r: &ReleaseView| match after {
+        Bound::Excluded(number) => r.number < number,
+        Bound::Included(_) | Bound::Unbounded => true,
+    };
     let releases = with_app(&state, &key, |_, app| release::releases(app))?;
-    Ok(Json(Page::whole(releases)))
+    let rest = releases.into_iter().filter(before);
+    let number = |r: &ReleaseView| r.number.to_string();
+    Ok(Json(Page::cut(rest, params.limit(), number)))
+}
+
+/// Where an instance stands in the list; outlives the instance.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Place(u32, i64, InstanceId);
+
+impl Place {
+    fn of(view: &InstanceView) -> Place {
+        Place(view.slot, view.created_at.0, view.id)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+impl FromStr for Place {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Place, &'static str> {
+        let place = || {
+            let (slot, rest) = text.split_once('.')?;
+            let (at, id) = rest.split_once('.')?;
+            let id = InstanceId(id.parse().ok()?);
+            Some(Place(slot.parse().ok()?, at.parse().ok()?, id))
+        };
+        place().ok_or("it is not what a page told as next")
+    }
 }
 
 pub async fn instances(
     State(state): State<AppState>,
     AppParam(key): AppParam,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<Page<InstanceView>>, Problem> {
+    let after = params.after::<Place>()?;
+    let range = (after, Bound::Unbounded);
     let instances = with_app(&state, &key, app_status::instances)?;
-    Ok(Json(Page::whole(instances)))
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RolloutParams {
-    limit: Option<usize>,
+    let rest = instances.into_iter();
+    let rest = rest.filter(|view| range.contains(&Place::of(view)));
+    let place = |view: &InstanceView| Place::of(view).to_string();
+    Ok(Json(Page::cut(rest, params.limit(), place)))
 }
 
 /// Newest first.
 pub async fn rollouts(
     State(state): State<AppState>,
     AppParam(key): AppParam,
-    Params(params): Params<RolloutParams>,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<Page<RolloutView>>, Problem> {
     with_app(&state, &key, |_, _| ())?;
-    let limit = u32::try_from(bounded(params.limit)).unwrap_or(u32::MAX);
-    let rollouts = state.store()?.rollouts(&key, limit).await?;
-    let views = with_app(&state, &key, |s, app| {
-        rollouts
-            .iter()
-            .map(|r| app_status::rollout_view(s, app, r))
-            .collect()
+    let after = match params.after::<Uuid>()? {
+        Bound::Excluded(id) => Some(RolloutId(id)),
+        Bound::Included(_) | Bound::Unbounded => None,
+    };
+    let store = state.store()?;
+    let rollouts = store.rollouts_after(&key, after, params.one_more()).await?;
+    let page = with_app(&state, &key, |s, app| {
+        let views = rollouts.iter().map(|r| app_status::rollout_view(s, app, r));
+        Page::cut(views, params.limit(), |r| r.id.to_string())
     })?;
-    Ok(Json(Page::whole(views)))
+    Ok(Json(page))
 }
 
 pub async fn why(

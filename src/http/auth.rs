@@ -14,6 +14,7 @@ use super::{AppState, Problem};
 use crate::clock;
 use crate::model::{ProjectName, Projects, Role, Snapshot};
 use crate::store::Seen;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -113,7 +114,7 @@ impl Caller {
         }
     }
 
-    fn check(&self, role: Role, reach: Reach, path: &RawPathParams) -> Result<(), Problem> {
+    fn check(&self, role: Role, reach: Reach, path: Option<&RawPathParams>) -> Result<(), Problem> {
         if self.role < role {
             return Err(Problem::forbidden(format!(
                 "the token {} has the role {}; this needs the role {role}",
@@ -126,7 +127,8 @@ impl Caller {
         match reach {
             Reach::Seen => Ok(()),
             Reach::Project => {
-                let named = path.iter().find(|(name, _)| *name == "project");
+                let mut path = path.into_iter().flat_map(RawPathParams::iter);
+                let named = path.find(|(name, _)| *name == "project");
                 let project = named.and_then(|(_, text)| ProjectName::new(text).ok());
                 match project {
                     Some(project) if !self.sees(&project) => Err(Problem::forbidden(format!(
@@ -178,11 +180,13 @@ fn basic_password(headers: &HeaderMap) -> Option<String> {
 /// Lets in whom `access` lets in, and tells the handler who it is.
 pub async fn guard(
     State((state, access)): State<(AppState, Access)>,
-    path: RawPathParams,
+    path: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match admitted(&state, access, &path, request.headers()) {
+    // What is no text is told by the handler, to those who get that far.
+    let path = path.ok();
+    match admitted(&state, access, path.as_ref(), request.headers()) {
         Ok(Some(caller)) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -195,7 +199,7 @@ pub async fn guard(
 fn admitted(
     state: &AppState,
     access: Access,
-    path: &RawPathParams,
+    path: Option<&RawPathParams>,
     headers: &HeaderMap,
 ) -> Result<Option<Caller>, Problem> {
     match access {

@@ -13,16 +13,18 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::auth::Caller;
+use super::etag::Document;
 use super::extract::{
     App, CommitParam, Json, NodeParam, OptionalJson, Params, RawBody, SourceParam, TokenParam,
 };
+use super::if_match::IfMatch;
 use super::{AppState, Problem};
 
 /// One operation of the document, as far as its handler tells.
 #[derive(Default)]
 pub struct Described {
-    /// Query parameters, in the form of the document.
-    pub query: Vec<Value>,
+    /// Parameters beside those of the path, in the form of the document.
+    pub parameters: Vec<Value>,
     /// The body that is taken.
     pub body: Option<Value>,
     /// The schema of a JSON answer; `None`: what the route says instead.
@@ -86,8 +88,19 @@ impl<T: JsonSchema> Takes for Params<T> {
             parameter.insert("in".into(), "query".into());
             parameter.extend(description.map(|text| ("description".to_owned(), text)));
             parameter.insert("schema".into(), schema);
-            to.query.push(parameter.into());
+            to.parameters.push(parameter.into());
         }
+    }
+}
+
+impl Takes for IfMatch {
+    fn describe(to: &mut Described) {
+        to.parameters.push(json!({
+            "name": "If-Match", "in": "header", "required": false,
+            "description": "The `ETag` (or, in quotes, the version) of the document as the \
+                caller has seen it: refused with 412 if somebody acted on it since",
+            "schema": {"type": "string"},
+        }));
     }
 }
 
@@ -129,6 +142,12 @@ impl Answers for StatusCode {}
 impl Answers for &'static str {}
 
 impl<T: JsonSchema> Answers for JsonAnswer<T> {
+    fn describe(to: &mut Described, shared: &mut SchemaGenerator) {
+        to.answer = Some(shared.subschema_for::<T>());
+    }
+}
+
+impl<T: JsonSchema> Answers for Document<T> {
     fn describe(to: &mut Described, shared: &mut SchemaGenerator) {
         to.answer = Some(shared.subschema_for::<T>());
     }

@@ -14,6 +14,7 @@ use super::route::Route;
 use super::routes;
 use crate::api::ProblemDetails;
 use crate::api::error::MEDIA_TYPE;
+use crate::manifest;
 
 const ABOUT: &str = "Everything that the command line does, and what it shows. Send a token as \
     `Authorization: Bearer TOKEN`. Lists come in pages: pass `next` as `after` for the next one. \
@@ -30,6 +31,12 @@ pub async fn show() -> Response {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
+}
+
+/// The JSON Schema of spec files, for editors.
+pub async fn specs() -> axum::Json<Value> {
+    static SCHEMA: OnceLock<Value> = OnceLock::new();
+    axum::Json(SCHEMA.get_or_init(manifest::json_schema).clone())
 }
 
 fn build(routes: &[Route]) -> Value {
@@ -91,7 +98,7 @@ fn operation(route: &Route, shared: &mut SchemaGenerator) -> Value {
     let parameters: Vec<Value> = names
         .iter()
         .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
-        .chain(told.query)
+        .chain(told.parameters)
         .collect();
     if !parameters.is_empty() {
         operation.insert("parameters".into(), parameters.into());

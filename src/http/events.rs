@@ -20,6 +20,7 @@ use super::auth::Caller;
 use super::extract::Params;
 use super::{AppState, Problem};
 use crate::api::Page;
+use crate::api::event::{GAP, Gap};
 use crate::api::list::bounded;
 use crate::controller::Handle;
 use crate::model::{AppKey, Event, EventKind, SourceName};
@@ -29,6 +30,8 @@ use crate::store::{EventQuery, Seen, Store};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Events read from the store at once while a stream catches up.
 const CATCH_UP_PAGE: u32 = 500;
+/// Events that a stream catches up at most; beyond that reading the present state is cheaper.
+const MAX_CATCH_UP: u32 = 10_000;
 /// Events a stream may hold for a slow client; beyond that the client sets the pace.
 const BUFFER: usize = 64;
 
@@ -75,7 +78,7 @@ pub async fn list(
         .and_then(|v| v.to_str().ok())
         .is_some_and(|v| v.contains("text/event-stream"));
     if live {
-        stream(state, caller, &headers, params)
+        stream(state, caller, &headers, params).await
     } else {
         page(state, caller, params).await
     }
@@ -103,7 +106,7 @@ async fn page(state: AppState, caller: Caller, params: EventParams) -> Result<Re
     .into_response())
 }
 
-fn stream(
+async fn stream(
     state: AppState,
     caller: Caller,
     headers: &HeaderMap,
@@ -129,15 +132,20 @@ fn stream(
     let (sender, receiver) = mpsc::channel(BUFFER);
     let stopping = state.stopping.clone();
     let ended = caller.ended(&state);
-    let follower = Follower {
+    let mut follower = Follower {
         handle: state.handle,
         caller,
         store,
         live,
         params,
         last: resume,
+        missed: None,
         sender,
     };
+    if resume.is_some() {
+        // Before the answer begins, so that who cannot be caught up now is told to try later.
+        follower.missed = follower.too_large_a_gap().await?;
+    }
     // Ends with the server, the client (its sender then fails), or the client's token.
     tokio::spawn(async move {
         let followed = stopping.run_until_cancelled(follower.run());
@@ -164,6 +172,8 @@ struct Follower {
     params: EventParams,
     /// Id of the last event that was sent, or skipped by the filter.
     last: Option<i64>,
+    /// What the client is told to have missed for good.
+    missed: Option<Gap>,
     sender: mpsc::Sender<SseMessage>,
 }
 
@@ -176,8 +186,10 @@ impl Follower {
     }
 
     async fn follow(&mut self) -> Result<(), Ended> {
-        if self.last.is_some() {
-            self.catch_up().await?;
+        match self.missed.take() {
+            Some(gap) => self.tell(gap).await?,
+            None if self.last.is_some() => self.catch_up().await?,
+            None => {}
         }
         loop {
             // `tokio::select` on `closed`, so that a stream whose filter lets nothing
@@ -193,7 +205,12 @@ impl Follower {
                     }
                     self.send(&event).await?;
                 }
-                Err(RecvError::Lagged(_)) => self.catch_up().await?,
+                Err(RecvError::Lagged(_)) => match self.too_large_a_gap().await {
+                    Ok(None) => self.catch_up().await?,
+                    Ok(Some(gap)) => self.tell(gap).await?,
+                    // The client asks again, from where it is.
+                    Err(_) => return Err(Ended),
+                },
                 Err(RecvError::Closed) => return Err(Ended),
             }
         }
@@ -223,9 +240,7 @@ impl Follower {
 
     async fn catch_up(&mut self) -> Result<(), Ended> {
         let (Some(store), Some(mut from)) = (self.store.clone(), self.last) else {
-            return self
-                .gap("events were missed and cannot be read again")
-                .await;
+            return Err(Ended);
         };
         loop {
             let seen = self
@@ -237,8 +252,9 @@ impl Follower {
             let events = match store.events(&query).await {
                 Ok(events) => events,
                 Err(error) => {
+                    // The client asks again, from where it is.
                     tracing::warn!(%error, "an event stream cannot catch up");
-                    return self.gap("the database does not answer").await;
+                    return Err(Ended);
                 }
             };
             let full = events.len() == CATCH_UP_PAGE as usize;
@@ -252,10 +268,54 @@ impl Follower {
         }
     }
 
-    /// Ends the stream with an answer the client can act on.
-    async fn gap(&mut self, why: &str) -> Result<(), Ended> {
-        let message = SseMessage::default().event("gap").data(why);
-        let _ = self.sender.send(message).await;
-        Err(Ended)
+    /// Why what lies between the last event and now cannot be sent, if it cannot.
+    async fn too_large_a_gap(&self) -> Result<Option<Gap>, Problem> {
+        let store = self.store.as_ref().ok_or_else(Problem::no_database)?;
+        let kept = store.events_kept().await?;
+        let (oldest, newest) = kept.unwrap_or((1, 0));
+        let gap = |why: String| {
+            Ok(Some(Gap {
+                after: self.last,
+                until: newest,
+                why,
+                hint: "read the present state, such as /api/v1/apps; the stream goes on from here"
+                    .to_owned(),
+            }))
+        };
+        let Some(last) = self.last else {
+            return gap("more happened at once than can be kept for a slow reader".to_owned());
+        };
+        if last > newest {
+            return gap(format!(
+                "there was no event {last} yet: the newest is {newest}"
+            ));
+        }
+        if last + 1 < oldest {
+            return gap(format!(
+                "events are kept for a while, and those after {last} are not all there any more: \
+                 the oldest is {oldest}"
+            ));
+        }
+        let seen = self.handle.read(|s| self.caller.seen(s))?;
+        let mut query = self.params.query(seen, 0);
+        query.after_id = Some(last);
+        if store.more_events_than(MAX_CATCH_UP, &query).await? {
+            return gap(format!(
+                "more than {MAX_CATCH_UP} events followed event {last}, and no more are caught up"
+            ));
+        }
+        Ok(None)
+    }
+
+    /// Tells the client what it missed, and goes on after that. By the message's id it does not
+    /// ask for the same again.
+    async fn tell(&mut self, gap: Gap) -> Result<(), Ended> {
+        self.last = Some(gap.until);
+        let message = SseMessage::default()
+            .id(gap.until.to_string())
+            .event(GAP)
+            .json_data(&gap)
+            .map_err(|_| Ended)?;
+        self.sender.send(message).await.map_err(|_| Ended)
     }
 }

@@ -1,13 +1,20 @@
 //! What handlers take from a request, with refusals as problem documents.
 
+use std::fmt::Display;
+use std::ops::Bound;
+use std::str::FromStr;
+
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header;
 use axum::http::request::Parts;
 use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{AppState, MAX_BODY_BYTES, Problem};
+use crate::api::list::bounded;
 use crate::model::id::check_label;
 use crate::model::{AppKey, NodeName, SourceName};
 
@@ -119,6 +126,41 @@ async fn path<T: DeserializeOwned + Send>(
         .await
         .map(|Path(value)| value)
         .map_err(|rejection: PathRejection| Problem::bad_request(rejection.body_text()))
+}
+
+/// Which page of a list.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PageParams {
+    /// `next` of the page before.
+    after: Option<String>,
+    /// Items at most [100]; up to 1000.
+    limit: Option<usize>,
+}
+
+impl PageParams {
+    pub fn limit(&self) -> usize {
+        bounded(self.limit)
+    }
+
+    /// One more than the page holds tells whether another follows.
+    pub fn one_more(&self) -> u32 {
+        u32::try_from(self.limit()).map_or(u32::MAX, |limit| limit.saturating_add(1))
+    }
+
+    pub fn after_text(&self) -> Option<&str> {
+        self.after.as_deref()
+    }
+
+    /// Where the page begins in a map by `K`.
+    pub fn after<K: FromStr<Err: Display>>(&self) -> Result<Bound<K>, Problem> {
+        let Some(text) = &self.after else {
+            return Ok(Bound::Unbounded);
+        };
+        text.parse()
+            .map(Bound::Excluded)
+            .map_err(|e| Problem::bad_request(format!("after: {e}")))
+    }
 }
 
 /// `/projects/{project}/apps/{app}`.

@@ -20,15 +20,18 @@ mod credentials;
 mod describe;
 mod docs;
 mod document;
+mod etag;
 mod events;
 mod exec;
 mod extract;
 mod forward;
 mod health;
 mod hooks;
+mod if_match;
 mod logs;
 mod metrics;
 mod nodes;
+mod paced;
 mod page;
 mod plan;
 mod problem;
@@ -39,6 +42,7 @@ mod serve;
 mod sources;
 mod tokens;
 mod verbs;
+mod wait;
 
 use std::sync::Arc;
 

@@ -1,16 +1,22 @@
 //! `/nodes`.
 
+use std::ops::Bound;
+
 use axum::Json;
 use axum::extract::State;
 
 use super::auth::Caller;
-use super::extract::{NodeParam, OptionalJson};
+use super::etag::Document;
+use super::extract::{NodeParam, OptionalJson, PageParams, Params};
+use super::if_match::{self, IfMatch};
 use super::verbs::checked_reason;
+use super::wait::WaitParams;
 use super::{AppState, Problem};
 use crate::api::node::{Remaining, node_view};
 use crate::api::{NodeView, Page, ReasonInput};
 use crate::clock;
-use crate::model::{NodeName, Scheduling};
+use crate::controller::{Subject, Versions};
+use crate::model::{Node, NodeName, Scheduling, Snapshot};
 use crate::plan::operate;
 
 /// Replaces what was written down by what this controller knows: a report that changes nothing
@@ -55,6 +61,7 @@ fn remaining(
 async fn schedule(
     state: AppState,
     caller: Caller,
+    if_match: IfMatch,
     name: NodeName,
     scheduling: Scheduling,
     reason: Option<String>,
@@ -66,70 +73,118 @@ async fn schedule(
         Scheduling::Draining => "drain",
     };
     let cause = format!("operator: {word} {name}");
-    state
-        .handle
-        .transact(&cause, |s, now, _| {
-            let (by, why) = (&caller.name, reason.as_deref());
-            operate::plan_scheduling(now, s, &name, scheduling, by, why)
-        })
-        .await?;
-    show(State(state), caller, NodeParam(name)).await
+    let subject = Subject::Node(name.clone());
+    let as_of = if_match.of(subject.clone());
+    let done = state.handle.transact_as_of(&cause, as_of, |s, now, _| {
+        let (by, why) = (&caller.name, reason.as_deref());
+        operate::plan_scheduling(now, s, &name, scheduling, by, why)
+    });
+    if let Err(error) = done.await {
+        return Err(if_match::refused(&state, subject, error).await);
+    }
+    one(&state, &caller, &name).map(Json)
 }
 
 pub async fn cordon(
     State(state): State<AppState>,
     caller: Caller,
     NodeParam(name): NodeParam,
+    if_match: IfMatch,
     OptionalJson(input): OptionalJson<ReasonInput>,
 ) -> Result<Json<NodeView>, Problem> {
-    schedule(state, caller, name, Scheduling::Cordoned, input.reason).await
+    schedule(
+        state,
+        caller,
+        if_match,
+        name,
+        Scheduling::Cordoned,
+        input.reason,
+    )
+    .await
 }
 
 pub async fn uncordon(
     State(state): State<AppState>,
     caller: Caller,
     NodeParam(name): NodeParam,
+    if_match: IfMatch,
     OptionalJson(input): OptionalJson<ReasonInput>,
 ) -> Result<Json<NodeView>, Problem> {
-    schedule(state, caller, name, Scheduling::Active, input.reason).await
+    schedule(
+        state,
+        caller,
+        if_match,
+        name,
+        Scheduling::Active,
+        input.reason,
+    )
+    .await
 }
 
 pub async fn drain(
     State(state): State<AppState>,
     caller: Caller,
     NodeParam(name): NodeParam,
+    if_match: IfMatch,
     OptionalJson(input): OptionalJson<ReasonInput>,
 ) -> Result<Json<NodeView>, Problem> {
-    schedule(state, caller, name, Scheduling::Draining, input.reason).await
+    schedule(
+        state,
+        caller,
+        if_match,
+        name,
+        Scheduling::Draining,
+        input.reason,
+    )
+    .await
 }
 
 pub async fn list(
     State(state): State<AppState>,
     caller: Caller,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<Page<NodeView>>, Problem> {
-    let nodes: Vec<NodeView> = state
+    let after = params.after::<NodeName>()?;
+    let page = state.handle.look(|s, versions| {
+        let nodes = s.nodes.range((after, Bound::Unbounded));
+        let views = nodes.map(|(_, node)| view(s, versions, node));
+        Page::cut(views, params.limit(), |node| node.name.to_string())
+    })?;
+    page.try_map(|node| complete(&state, &caller, node))
+        .map(Json)
+}
+
+fn view(snapshot: &Snapshot, versions: &Versions, node: &Node) -> NodeView {
+    let mut view = node_view(snapshot, node);
+    view.version = versions.node(&node.name);
+    view
+}
+
+/// Adds what is not written down, and leaves out what is not for the caller.
+fn complete(state: &AppState, caller: &Caller, node: NodeView) -> Result<NodeView, Problem> {
+    let mut node = shown(caller, heard(state, node));
+    node.remaining = remaining(state, caller, &node)?;
+    Ok(node)
+}
+
+fn one(state: &AppState, caller: &Caller, name: &NodeName) -> Result<NodeView, Problem> {
+    let node = state
         .handle
-        .read(|s| s.nodes.values().map(|n| node_view(s, n)).collect())?;
-    let nodes = nodes.into_iter().map(|n| {
-        let mut node = shown(&caller, heard(&state, n));
-        node.remaining = remaining(&state, &caller, &node)?;
-        Ok::<_, Problem>(node)
-    });
-    Ok(Json(Page::whole(nodes.collect::<Result<_, _>>()?)))
+        .look(|s, versions| s.nodes.get(name).map(|n| view(s, versions, n)))?
+        .ok_or_else(|| {
+            Problem::not_found(format!("there is no node {name}")).with_hint("evenkeel nodes")
+        })?;
+    complete(state, caller, node)
 }
 
 pub async fn show(
     State(state): State<AppState>,
     caller: Caller,
     NodeParam(name): NodeParam,
-) -> Result<Json<NodeView>, Problem> {
-    let node = state
-        .handle
-        .read(|s| s.nodes.get(&name).map(|n| node_view(s, n)))?
-        .ok_or_else(|| {
-            Problem::not_found(format!("there is no node {name}")).with_hint("evenkeel nodes")
-        })?;
-    let mut node = shown(&caller, heard(&state, node));
-    node.remaining = remaining(&state, &caller, &node)?;
-    Ok(Json(node))
+    Params(wait): Params<WaitParams>,
+) -> Result<Document<NodeView>, Problem> {
+    let version = |s: &Snapshot, v: &Versions| s.nodes.contains_key(&name).then(|| v.node(&name));
+    wait.until(&state, &caller, version).await?;
+    let node = one(&state, &caller, &name)?;
+    Ok(Document(node.version, node))
 }

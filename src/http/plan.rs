@@ -1,13 +1,14 @@
 //! `/plan`: what a tree would do.
 
 use std::collections::BTreeMap;
+use std::ops::{Bound, RangeBounds as _};
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 
 use super::auth::Caller;
-use super::extract::{Json as Body, SourceParam};
+use super::extract::{Json as Body, PageParams, Params, SourceParam};
 use super::{AppState, Problem};
 use crate::api::plan::{MAX_FILES, PlanFile, PlanInput, PullView};
 use crate::api::{Page, SourceInput};
@@ -53,7 +54,9 @@ pub async fn pulls(
     State(state): State<AppState>,
     caller: Caller,
     SourceParam(name): SourceParam,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<Page<PullView>>, Problem> {
+    let range = (params.after::<u64>()?, Bound::Unbounded);
     let project = state.handle.read(|s| {
         let source = s.sources.get(&name)?;
         Some(source.spec.project.clone())
@@ -63,7 +66,8 @@ pub async fn pulls(
             .with_hint("evenkeel source list"));
     }
     let pulls = state.store()?.pulls(&name).await?;
-    let views = pulls.into_iter().map(|pull| PullView {
+    let rest = pulls.into_iter().filter(|p| range.contains(&p.number));
+    let views = rest.map(|pull| PullView {
         number: pull.number,
         title: pull.title,
         url: pull.url,
@@ -78,7 +82,8 @@ pub async fn pulls(
             .and_then(|plan| serde_json::from_value(plan).ok())
             .map(|plan| only_seen(&caller, plan)),
     });
-    Ok(Json(Page::whole(views.collect())))
+    let number = |pull: &PullView| pull.number.to_string();
+    Ok(Json(Page::cut(views, params.limit(), number)))
 }
 
 /// A tree may declare apps of any project.

@@ -4,10 +4,15 @@ use axum::extract::{OriginalUri, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::if_match;
 use crate::api::ProblemDetails;
-use crate::api::error::MEDIA_TYPE;
+use crate::api::error::{LastAct, MEDIA_TYPE};
 use crate::controller::{self, Refusal};
+use crate::model::Event;
 use crate::store;
+
+/// Where nothing better can be said.
+const SEE_DOCS: &str = "/docs tells what each path takes";
 
 /// A refusal on its way out.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +50,7 @@ impl Problem {
             StatusCode::BAD_REQUEST,
             detail,
         )
+        .hint(SEE_DOCS)
     }
 
     pub fn invalid(detail: impl Into<String>) -> Problem {
@@ -54,6 +60,7 @@ impl Problem {
             StatusCode::UNPROCESSABLE_ENTITY,
             detail,
         )
+        .hint(SEE_DOCS)
     }
 
     pub fn not_found(detail: impl Into<String>) -> Problem {
@@ -63,6 +70,7 @@ impl Problem {
             StatusCode::NOT_FOUND,
             detail,
         )
+        .hint("the lists tell what there is: evenkeel apps, source list, nodes, token list")
     }
 
     pub fn conflict(detail: impl Into<String>) -> Problem {
@@ -72,6 +80,36 @@ impl Problem {
             StatusCode::CONFLICT,
             detail,
         )
+        .hint("evenkeel events tells what was done before")
+    }
+
+    /// Somebody acted after the caller had looked.
+    pub fn overtaken(act: &Event) -> Problem {
+        let words = if_match::words(act);
+        let mut problem = Problem::new(
+            "overtaken",
+            "Somebody else acted in between",
+            StatusCode::PRECONDITION_FAILED,
+            format!("nothing was changed, since it is not as you saw it: {words}"),
+        )
+        .hint("look again, then decide anew");
+        problem.details.last_act = Some(last_act(act));
+        problem
+    }
+
+    /// A refusal that may come of `act`.
+    pub fn after(mut self, act: &Event) -> Problem {
+        let told = self.details.detail.contains(&act.at.to_string());
+        if !told {
+            let detail = self.details.detail.trim_end_matches('.');
+            self.details.detail = format!("{detail}. The last to act was {}", if_match::words(act));
+        }
+        self.details.last_act = Some(last_act(act));
+        self
+    }
+
+    pub fn ended() -> Problem {
+        Problem::unauthorized("the token ended meanwhile", "Bearer realm=\"evenkeel\"")
     }
 
     pub fn too_large(limit: usize) -> Problem {
@@ -81,6 +119,7 @@ impl Problem {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("at most {limit} bytes are taken"),
         )
+        .hint("send less at a time")
     }
 
     pub fn unsupported_media_type(detail: impl Into<String>) -> Problem {
@@ -113,6 +152,7 @@ impl Problem {
             StatusCode::FORBIDDEN,
             detail,
         )
+        .hint("ask an admin for a token that may: evenkeel token create NAME")
     }
 
     pub fn with_hint(self, hint: impl Into<String>) -> Problem {
@@ -126,6 +166,7 @@ impl Problem {
             StatusCode::GATEWAY_TIMEOUT,
             "the request was given up; if it changes something, look whether it did",
         )
+        .hint("evenkeel events tells what was done")
     }
 
     pub fn no_database() -> Problem {
@@ -172,6 +213,14 @@ impl Problem {
     }
 }
 
+fn last_act(act: &Event) -> LastAct {
+    LastAct {
+        by: if_match::who(act),
+        at: act.at,
+        what: act.message.clone(),
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status =
@@ -209,6 +258,7 @@ impl From<controller::Error> for Problem {
         let text = error.to_string();
         match error {
             E::Refused(refusal) => refusal.into(),
+            E::Overtaken(act) => Problem::overtaken(&act),
             E::NotLeader { .. } => Problem::no_leader(text),
             E::NotLoaded | E::Unavailable(_) | E::Stopping => Problem::unavailable(text),
             E::OutcomeUnknown(_) => Problem::unavailable(text),
@@ -249,4 +299,5 @@ pub async fn no_such_method(request: Request) -> Problem {
             request.method()
         ),
     )
+    .hint(SEE_DOCS)
 }

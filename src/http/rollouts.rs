@@ -6,6 +6,7 @@ use axum::extract::State;
 use super::apps::with_app;
 use super::auth::Caller;
 use super::extract::{App, OptionalJson};
+use super::if_match::IfMatch;
 use super::verbs::{act, checked_reason};
 use super::{AppState, Problem};
 use crate::api::{AppDiff, AppStatus, EmptyInput, ReasonInput, app_status};
@@ -15,12 +16,17 @@ pub async fn pause(
     State(state): State<AppState>,
     App(key): App,
     caller: Caller,
+    if_match: IfMatch,
     OptionalJson(input): OptionalJson<ReasonInput>,
 ) -> Result<Json<AppStatus>, Problem> {
     let reason = checked_reason(input.reason)?;
-    act(state, key.clone(), "rollout pause", |s, now, _| {
-        operate::plan_pause(now, s, &key, &caller.name, reason.as_deref())
-    })
+    act(
+        state,
+        key.clone(),
+        "rollout pause",
+        if_match,
+        |s, now, _| operate::plan_pause(now, s, &key, &caller.name, reason.as_deref()),
+    )
     .await
 }
 
@@ -28,11 +34,16 @@ pub async fn resume(
     State(state): State<AppState>,
     App(key): App,
     caller: Caller,
+    if_match: IfMatch,
     OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
 ) -> Result<Json<AppStatus>, Problem> {
-    act(state, key.clone(), "rollout resume", |s, now, _| {
-        operate::plan_resume_rollout(now, s, &key, &caller.name)
-    })
+    act(
+        state,
+        key.clone(),
+        "rollout resume",
+        if_match,
+        |s, now, _| operate::plan_resume_rollout(now, s, &key, &caller.name),
+    )
     .await
 }
 
@@ -40,12 +51,17 @@ pub async fn abort(
     State(state): State<AppState>,
     App(key): App,
     caller: Caller,
+    if_match: IfMatch,
     OptionalJson(input): OptionalJson<ReasonInput>,
 ) -> Result<Json<AppStatus>, Problem> {
     let reason = checked_reason(input.reason)?;
-    act(state, key.clone(), "rollout abort", |s, now, _| {
-        operate::plan_abort(now, s, &key, &caller.name, reason.as_deref())
-    })
+    act(
+        state,
+        key.clone(),
+        "rollout abort",
+        if_match,
+        |s, now, _| operate::plan_abort(now, s, &key, &caller.name, reason.as_deref()),
+    )
     .await
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::handler::Handler;
 use axum::http::Method;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Extension, Router};
@@ -19,7 +19,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::auth::{self, Access};
 use super::describe::{Described, Tells};
 use super::extract::BodyLimit;
-use super::{AppState, MAX_BODY_BYTES, Problem, forward, hooks};
+use super::wait::MAX_WAIT;
+use super::{AppState, MAX_BODY_BYTES, Problem, etag, forward, hooks};
 
 /// From the end of a request's head to the start of its answer.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
@@ -125,6 +126,12 @@ impl Route {
         self
     }
 
+    /// May be asked to answer later.
+    pub fn waits(mut self) -> Route {
+        self.deadline = Some(REQUEST_DEADLINE + MAX_WAIT);
+        self
+    }
+
     /// Its body is a stream that lasts as long as somebody reads; bounded piece by piece.
     pub fn streamed(mut self) -> Route {
         self.body = None;
@@ -140,6 +147,9 @@ impl Route {
         };
         let told = Extension(BodyLimit(self.body.unwrap_or(MAX_BODY_BYTES)));
         let mut handler = self.handler.route_layer(limit).route_layer(told);
+        if self.method == Method::GET {
+            handler = handler.route_layer(from_fn(etag::tag));
+        }
         if self.leader {
             handler = handler.route_layer(from_fn_with_state(state.clone(), forward::to_leader));
         }

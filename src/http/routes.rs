@@ -21,7 +21,8 @@ pub fn all() -> Vec<Route> {
             VIEW_APP,
             apps::show,
         )
-        .says("An app's status document"),
+        .says("An app's status document")
+        .waits(),
         get(
             "/api/v1/projects/{project}/apps/{app}/releases",
             VIEW_APP,
@@ -134,7 +135,8 @@ pub fn all() -> Vec<Route> {
             .says("Add a source")
             .code(201),
         get("/api/v1/sources/{name}", VIEW, sources::show)
-            .says("A source: state, commits seen and applied, problems, what is held"),
+            .says("A source: state, commits seen and applied, problems, what is held")
+            .waits(),
         put("/api/v1/sources/{name}", ADMINISTER, sources::put)
             .says("Add a source or replace its settings"),
         delete("/api/v1/sources/{name}", ADMINISTER, sources::remove)
@@ -163,8 +165,13 @@ pub fn all() -> Vec<Route> {
         post("/api/v1/plan", VIEW, plan::plan)
             .says("What a tree would do; changes nothing")
             .body(crate::api::plan::MAX_BYTES),
+        get("/api/v1/schema", VIEW, document::specs)
+            .says("JSON Schema of spec files")
+            .answers::<serde_json::Value>(),
         get("/api/v1/nodes", VIEW, nodes::list).says("All nodes"),
-        get("/api/v1/nodes/{name}", VIEW, nodes::show).says("A node"),
+        get("/api/v1/nodes/{name}", VIEW, nodes::show)
+            .says("A node")
+            .waits(),
         post(
             "/api/v1/nodes/{name}/cordon",
             OPERATE_CLUSTER,

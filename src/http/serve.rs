@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::paced::Paced;
 use super::{AppState, router};
 
 /// What a listener puts up with.
@@ -21,6 +22,10 @@ pub struct Limits {
     /// From opening a connection, or the end of the last answer, to the end of the next
     /// request's head; so also how long an idle connection is kept.
     pub header_read: Duration,
+    /// Largest head of a request: its line, and all headers together.
+    pub head_bytes: usize,
+    /// For an answer whose reader takes no byte of it.
+    pub write_stall: Duration,
     /// For answers under way when the server stops.
     pub drain: Duration,
 }
@@ -31,11 +36,17 @@ impl Default for Limits {
             // Thousands of agents, each with a stream and a report at a time.
             connections: 16_384,
             header_read: Duration::from_secs(30),
+            // A token, cookies of a proxy's: a tenth of it does.
+            head_bytes: 64 * 1024,
+            // Four times the pace at which streams show that they live.
+            write_stall: Duration::from_secs(60),
             drain: Duration::from_secs(5),
         }
     }
 }
 
+/// Headers of one request.
+const MAX_HEADERS: usize = 100;
 /// After a failed accept (out of descriptors), so that the loop does not spin.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -59,10 +70,13 @@ pub async fn serve_with(
     builder
         .http1()
         .timer(TokioTimer::new())
+        .max_buf_size(limits.head_bytes)
+        .max_headers(MAX_HEADERS)
         .header_read_timeout(limits.header_read);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(128)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
@@ -95,6 +109,8 @@ pub async fn serve_with(
         };
         let (builder, service) = (Arc::clone(&builder), service.clone());
         let (cancel, kill) = (cancel.clone(), kill.clone());
+        let _ = stream.set_nodelay(true);
+        let stream = Paced::new(stream, limits.write_stall);
         connections.spawn(async move {
             let _place = place;
             kill.run_until_cancelled(connection(stream, &builder, service, cancel))
@@ -114,12 +130,11 @@ pub async fn serve_with(
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: Paced<TcpStream>,
     builder: &auto::Builder<TokioExecutor>,
     service: TowerToHyperService<axum::Router>,
     cancel: CancellationToken,
 ) {
-    let _ = stream.set_nodelay(true);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -1,5 +1,7 @@
 //! `/sources`.
 
+use std::ops::Bound;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -7,15 +9,18 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::auth::Caller;
-use super::extract::{Json as Body, OptionalJson, Params, SourceParam};
+use super::etag::Document;
+use super::extract::{Json as Body, OptionalJson, PageParams, Params, SourceParam};
+use super::if_match::{self, IfMatch};
+use super::wait::WaitParams;
 use super::{AppState, Problem, hooks};
-use crate::api::list::bounded;
 use crate::api::source::{ForgeChecks, ForgeState, ForgeTrouble, SyncView, source_status};
 use crate::api::{CommitView, EmptyInput, Page, SourceInput, SourceStatus};
+use crate::controller::{Subject, Versions};
 use crate::forge::check_name;
-use crate::model::SourceName;
+use crate::model::{Snapshot, SourceName, Timestamp};
 use crate::plan::operate::{self, Prune};
-use crate::plan::statuses;
+use crate::plan::{Decision, Refusal, statuses};
 
 /// Adds what the source's task does right now. Outside of `read`: both may lock.
 fn with_sync(state: &AppState, mut status: SourceStatus) -> SourceStatus {
@@ -61,11 +66,12 @@ fn with_sync(state: &AppState, mut status: SourceStatus) -> SourceStatus {
 fn one(state: &AppState, caller: &Caller, name: &SourceName) -> Result<SourceStatus, Problem> {
     let status = state
         .handle
-        .read(|s| {
+        .look(|s, versions| {
             let source = s.sources.get(name)?;
             let seen = caller.sees(&source.spec.project);
             seen.then(|| {
                 let mut status = source_status(s, source);
+                status.version = versions.source(name);
                 status.webhook.vendor = hooks::vendor_of(source);
                 status
             })
@@ -80,23 +86,33 @@ fn one(state: &AppState, caller: &Caller, name: &SourceName) -> Result<SourceSta
 pub async fn list(
     State(state): State<AppState>,
     caller: Caller,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<Page<SourceStatus>>, Problem> {
-    let sources: Vec<SourceStatus> = state.handle.read(|s| {
-        let seen = s.sources.values().filter(|x| caller.sees(&x.spec.project));
-        seen.map(|x| source_status(s, x)).collect()
+    let after = params.after::<SourceName>()?;
+    let page = state.handle.look(|s, versions| {
+        let seen = s.sources.range((after, Bound::Unbounded));
+        let seen = seen.filter(|(_, x)| caller.sees(&x.spec.project));
+        let views = seen.map(|(name, x)| {
+            let mut status = source_status(s, x);
+            status.version = versions.source(name);
+            status
+        });
+        Page::cut(views, params.limit(), |status| status.name.to_string())
     })?;
-    let sources = sources
-        .into_iter()
-        .map(|status| with_sync(&state, status))
-        .collect();
-    Ok(Json(Page::whole(sources)))
+    Ok(Json(page.map(|status| with_sync(&state, status))))
 }
 
 pub async fn show(
     State(state): State<AppState>,
     caller: Caller,
     SourceParam(name): SourceParam,
-) -> Result<Json<SourceStatus>, Problem> {
+    Params(wait): Params<WaitParams>,
+) -> Result<Document<SourceStatus>, Problem> {
+    let version = |s: &Snapshot, v: &Versions| {
+        let source = s.sources.get(&name)?;
+        caller.sees(&source.spec.project).then(|| v.source(&name))
+    };
+    wait.until(&state, &caller, version).await?;
     let mut status = one(&state, &caller, &name)?;
     status.webhook.setup = hooks::setup();
     status.webhook.deliveries = match (state.handle.deliveries(&name), &state.store) {
@@ -105,7 +121,27 @@ pub async fn show(
         (None, Some(store)) => store.deliveries_of(&name).await.ok(),
         (None, None) => None,
     };
-    Ok(Json(status))
+    Ok(Document(status.version, status))
+}
+
+/// Lets an operator act on a source, as far as nobody was faster.
+async fn act(
+    state: &AppState,
+    name: &SourceName,
+    verb: &str,
+    if_match: IfMatch,
+    decide: impl FnOnce(&Snapshot, Timestamp) -> Result<Decision, Refusal> + Send,
+) -> Result<(), Problem> {
+    let subject = Subject::Source(name.clone());
+    let as_of = if_match.of(subject.clone());
+    let cause = format!("operator: {verb} {name}");
+    let done = state
+        .handle
+        .transact_as_of(&cause, as_of, |s, now, _| decide(s, now));
+    match done.await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(if_match::refused(state, subject, error).await),
+    }
 }
 
 pub async fn add(
@@ -115,12 +151,10 @@ pub async fn add(
 ) -> Result<(StatusCode, Json<SourceStatus>), Problem> {
     let spec = input.into_spec().map_err(Problem::invalid)?;
     let name = spec.name.clone();
-    state
-        .handle
-        .transact(&format!("operator: add source {name}"), |s, now, _| {
-            operate::plan_add_source(now, s, spec, &caller.name)
-        })
-        .await?;
+    act(&state, &name, "add source", IfMatch::ANY, |s, now| {
+        operate::plan_add_source(now, s, spec, &caller.name)
+    })
+    .await?;
     Ok((StatusCode::CREATED, Json(one(&state, &caller, &name)?)))
 }
 
@@ -129,6 +163,7 @@ pub async fn put(
     State(state): State<AppState>,
     caller: Caller,
     SourceParam(name): SourceParam,
+    if_match: IfMatch,
     Body(input): Body<SourceInput>,
 ) -> Result<Json<SourceStatus>, Problem> {
     if input.name != name {
@@ -138,16 +173,14 @@ pub async fn put(
         )));
     }
     let spec = input.into_spec().map_err(Problem::invalid)?;
-    state
-        .handle
-        .transact(&format!("operator: put source {name}"), |s, now, _| {
-            if s.sources.contains_key(&spec.name) {
-                operate::plan_change_source(now, s, spec, &caller.name)
-            } else {
-                operate::plan_add_source(now, s, spec, &caller.name)
-            }
-        })
-        .await?;
+    act(&state, &name, "put source", if_match, |s, now| {
+        if s.sources.contains_key(&spec.name) {
+            operate::plan_change_source(now, s, spec, &caller.name)
+        } else {
+            operate::plan_add_source(now, s, spec, &caller.name)
+        }
+    })
+    .await?;
     one(&state, &caller, &name).map(Json)
 }
 
@@ -163,6 +196,7 @@ pub async fn remove(
     State(state): State<AppState>,
     caller: Caller,
     SourceParam(name): SourceParam,
+    if_match: IfMatch,
     Params(params): Params<RemoveParams>,
 ) -> Result<StatusCode, Problem> {
     let prune = if params.prune {
@@ -170,12 +204,10 @@ pub async fn remove(
     } else {
         Prune::Refuse
     };
-    state
-        .handle
-        .transact(&format!("operator: remove source {name}"), |s, now, _| {
-            operate::plan_remove_source(now, s, &name, prune, &caller.name)
-        })
-        .await?;
+    act(&state, &name, "remove source", if_match, |s, now| {
+        operate::plan_remove_source(now, s, &name, prune, &caller.name)
+    })
+    .await?;
     let gone = state.handle.read(|s| !s.sources.contains_key(&name))?;
     Ok(if gone {
         StatusCode::NO_CONTENT
@@ -197,36 +229,30 @@ pub async fn sync(
     Ok((StatusCode::ACCEPTED, Json(status)))
 }
 
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CommitParams {
-    limit: Option<usize>,
-}
-
 /// Newest seen first.
 pub async fn commits(
     State(state): State<AppState>,
     caller: Caller,
     SourceParam(name): SourceParam,
-    Params(params): Params<CommitParams>,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<Page<CommitView>>, Problem> {
     one(&state, &caller, &name)?;
-    let limit = u32::try_from(bounded(params.limit)).unwrap_or(u32::MAX);
-    let commits = state.store()?.commits(&name, limit).await?;
-    let views = commits
-        .into_iter()
-        .map(|c| CommitView {
-            id: c.commit,
-            author: c.author,
-            subject: c.subject,
-            committed_at: c.committed_at,
-            seen_at: c.seen_at,
-            valid: c.valid,
-            problem_count: c.problem_count,
-            problems: c.problems,
-        })
-        .collect();
-    Ok(Json(Page::whole(views)))
+    let after = params.after_text();
+    let commits = state
+        .store()?
+        .commits_after(&name, after, params.one_more())
+        .await?;
+    let views = commits.into_iter().map(|c| CommitView {
+        id: c.commit,
+        author: c.author,
+        subject: c.subject,
+        committed_at: c.committed_at,
+        seen_at: c.seen_at,
+        valid: c.valid,
+        problem_count: c.problem_count,
+        problems: c.problems,
+    });
+    Ok(Json(Page::cut(views, params.limit(), |c| c.id.0.clone())))
 }
 
 /// Lets the deletions through that a brake holds.
@@ -234,13 +260,12 @@ pub async fn approve(
     State(state): State<AppState>,
     caller: Caller,
     SourceParam(name): SourceParam,
+    if_match: IfMatch,
     OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
 ) -> Result<Json<SourceStatus>, Problem> {
-    state
-        .handle
-        .transact(&format!("operator: approve {name}"), |s, now, _| {
-            operate::plan_approve_held(now, s, &name, &caller.name)
-        })
-        .await?;
+    act(&state, &name, "approve", if_match, |s, now| {
+        operate::plan_approve_held(now, s, &name, &caller.name)
+    })
+    .await?;
     one(&state, &caller, &name).map(Json)
 }

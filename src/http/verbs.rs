@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::apps::with_app;
+use super::apps::document;
 use super::auth::Caller;
 use super::extract::{App, Json as Body, OptionalJson};
+use super::if_match::{self, IfMatch};
 use super::{AppState, Problem};
-use crate::api::{
-    AppStatus, EmptyInput, ReasonInput, RollbackInput, ScaleInput, SuspendInput, app_status,
-};
+use crate::api::{AppStatus, EmptyInput, ReasonInput, RollbackInput, ScaleInput, SuspendInput};
+use crate::controller::Subject;
 use crate::model::quantity::parse_duration;
 use crate::model::{AppKey, Snapshot, Timestamp};
 use crate::plan::{Decision, IdSource, Refusal, operate};
@@ -45,23 +45,27 @@ pub(super) async fn act(
     state: AppState,
     key: AppKey,
     verb: &str,
+    if_match: IfMatch,
     decide: impl FnOnce(&Snapshot, Timestamp, &mut IdSource) -> Result<Decision, Refusal> + Send,
 ) -> Result<Json<AppStatus>, Problem> {
-    state
-        .handle
-        .transact(&format!("operator: {verb} {key}"), decide)
-        .await?;
-    with_app(&state, &key, app_status::app_status).map(Json)
+    let subject = Subject::App(key.clone());
+    let as_of = if_match.of(subject.clone());
+    let cause = format!("operator: {verb} {key}");
+    if let Err(error) = state.handle.transact_as_of(&cause, as_of, decide).await {
+        return Err(if_match::refused(&state, subject, error).await);
+    }
+    document(&state, &key).map(Json)
 }
 
 pub async fn rollback(
     State(state): State<AppState>,
     App(key): App,
     caller: Caller,
+    if_match: IfMatch,
     OptionalJson(input): OptionalJson<RollbackInput>,
 ) -> Result<Json<AppStatus>, Problem> {
     let reason = checked_reason(input.reason)?;
-    act(state, key.clone(), "rollback", |s, now, _| {
+    act(state, key.clone(), "rollback", if_match, |s, now, _| {
         let (why, to) = (reason.as_deref(), input.to.as_deref());
         operate::plan_rollback(now, s, &key, &caller.name, why, to)
     })
@@ -72,9 +76,10 @@ pub async fn release(
     State(state): State<AppState>,
     App(key): App,
     caller: Caller,
+    if_match: IfMatch,
     OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
 ) -> Result<Json<AppStatus>, Problem> {
-    act(state, key.clone(), "release", |s, now, _| {
+    act(state, key.clone(), "release", if_match, |s, now, _| {
         operate::plan_release(now, s, &key, &caller.name)
     })
     .await
@@ -84,11 +89,12 @@ pub async fn suspend(
     State(state): State<AppState>,
     App(key): App,
     caller: Caller,
+    if_match: IfMatch,
     OptionalJson(input): OptionalJson<SuspendInput>,
 ) -> Result<Json<AppStatus>, Problem> {
     let reason = checked_reason(input.reason)?;
     let span = checked_span(input.duration.as_deref())?;
-    act(state, key.clone(), "suspend", |s, now, _| {
+    act(state, key.clone(), "suspend", if_match, |s, now, _| {
         let until = span.map(|span| now + span);
         operate::plan_suspend(now, s, &key, &caller.name, reason.as_deref(), until)
     })
@@ -99,9 +105,10 @@ pub async fn resume(
     State(state): State<AppState>,
     App(key): App,
     caller: Caller,
+    if_match: IfMatch,
     OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
 ) -> Result<Json<AppStatus>, Problem> {
-    act(state, key.clone(), "resume", |s, now, _| {
+    act(state, key.clone(), "resume", if_match, |s, now, _| {
         operate::plan_resume(now, s, &key, &caller.name)
     })
     .await
@@ -111,11 +118,12 @@ pub async fn restart(
     State(state): State<AppState>,
     App(key): App,
     caller: Caller,
+    if_match: IfMatch,
     OptionalJson(input): OptionalJson<ReasonInput>,
 ) -> Result<Json<AppStatus>, Problem> {
     let reason = checked_reason(input.reason)?;
     let settings = state.handle.options().settings;
-    act(state, key.clone(), "restart", |s, now, ids| {
+    act(state, key.clone(), "restart", if_match, |s, now, ids| {
         let why = reason.as_deref();
         operate::plan_restart(now, s, &key, &caller.name, why, &settings, ids)
     })
@@ -126,11 +134,12 @@ pub async fn scale(
     State(state): State<AppState>,
     App(key): App,
     caller: Caller,
+    if_match: IfMatch,
     Body(input): Body<ScaleInput>,
 ) -> Result<Json<AppStatus>, Problem> {
     let reason = checked_reason(input.reason)?;
     let span = checked_span(input.duration.as_deref())?;
-    act(state, key.clone(), "scale", |s, now, _| {
+    act(state, key.clone(), "scale", if_match, |s, now, _| {
         let until = span.map(|span| now + span);
         let (by, why) = (&caller.name, reason.as_deref());
         operate::plan_scale(now, s, &key, by, input.replicas, why, until)
@@ -143,9 +152,14 @@ pub async fn unscale(
     State(state): State<AppState>,
     App(key): App,
     caller: Caller,
+    if_match: IfMatch,
 ) -> Result<Json<AppStatus>, Problem> {
-    act(state, key.clone(), "scale --reset", |s, now, _| {
-        operate::plan_reset_scale(now, s, &key, &caller.name)
-    })
+    act(
+        state,
+        key.clone(),
+        "scale --reset",
+        if_match,
+        |s, now, _| operate::plan_reset_scale(now, s, &key, &caller.name),
+    )
     .await
 }

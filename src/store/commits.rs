@@ -68,14 +68,27 @@ impl Store {
         source: &SourceName,
         limit: u32,
     ) -> Result<Vec<CommitRecord>, Error> {
+        self.commits_after(source, None, limit).await
+    }
+
+    /// Those that were seen before commit `after`; none if that is forgotten already.
+    pub async fn commits_after(
+        &self,
+        source: &SourceName,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<CommitRecord>, Error> {
         self.read("commits", async |conn| {
             let rows: Vec<Row> = sqlx::query_as(
                 "SELECT source, commit, author, subject, committed_at, seen_at, valid,
                      problem_count, problems
-                 FROM commits WHERE source = $1 ORDER BY number DESC LIMIT $2",
+                 FROM commits WHERE source = $1 AND ($3::text IS NULL OR number < (
+                     SELECT number FROM commits WHERE source = $1 AND commit = $3))
+                 ORDER BY number DESC LIMIT $2",
             )
             .bind(source.as_str())
             .bind(page(limit))
+            .bind(after)
             .fetch_all(conn)
             .await?;
             rows.into_iter().map(CommitRecord::try_from).collect()

@@ -12,8 +12,8 @@ use super::encode::{bad, json, name, text, time};
 use super::read::page;
 use super::{Error, Store};
 use crate::model::{
-    Actor, AppKey, CommitId, Event, EventKind, Generation, InstanceId, ProjectName, RolloutId,
-    SourceName,
+    Actor, AppKey, CommitId, Event, EventKind, Generation, InstanceId, NodeName, ProjectName,
+    RolloutId, SourceName,
 };
 
 /// Filters are combined with "and". With `after_id` the oldest events above it
@@ -29,6 +29,14 @@ pub struct EventQuery {
     pub seen: Option<Seen>,
     /// At most [`super::MAX_PAGE`]; 0 means that.
     pub limit: u32,
+}
+
+/// What an operator acts on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    App(AppKey),
+    Source(SourceName),
+    Node(NodeName),
 }
 
 /// Events of apps of these projects, and those of these sources that are of no app.
@@ -144,37 +152,99 @@ impl TryFrom<Row> for Event {
     }
 }
 
+/// Adds the query's conditions to a `WHERE`.
+fn narrow(sql: &mut sqlx::QueryBuilder<sqlx::Postgres>, query: &EventQuery) {
+    if let Some(id) = query.after_id {
+        sql.push(" AND id > ").push_bind(id);
+    }
+    if let Some(id) = query.before_id {
+        sql.push(" AND id < ").push_bind(id);
+    }
+    if let Some(app) = &query.app {
+        sql.push(" AND app = ").push_bind(app.to_string());
+    }
+    if let Some(source) = &query.source {
+        sql.push(" AND source = ").push_bind(source.to_string());
+    }
+    if let Some(kind) = query.kind {
+        sql.push(" AND kind = ").push_bind(kind.as_str());
+    }
+    if let Some(seen) = &query.seen {
+        let projects: Vec<String> = seen.projects.iter().map(|p| p.to_string()).collect();
+        let sources: Vec<String> = seen.sources.iter().map(|s| s.to_string()).collect();
+        sql.push(" AND (split_part(app, '/', 1) = ANY(")
+            .push_bind(projects)
+            .push(") OR (app IS NULL AND source = ANY(")
+            .push_bind(sources)
+            .push(")))");
+    }
+}
+
 impl Store {
+    /// The last thing that an operator or a commit did to `subject` by a change of the state
+    /// after generation `after`. What follows by itself is not counted.
+    pub async fn last_act(
+        &self,
+        subject: &Subject,
+        after: Generation,
+    ) -> Result<Option<Event>, Error> {
+        self.read("last act", async |conn| {
+            let mut sql = sqlx::QueryBuilder::new(
+                "SELECT id, at, actor, kind, app, source, commit, rollout, instance, node,
+                     message, detail FROM events
+                 WHERE (starts_with(actor, 'user:') OR starts_with(actor, 'git:'))
+                     AND generation > ",
+            );
+            sql.push_bind(after.0);
+            match subject {
+                Subject::App(app) => sql.push(" AND app = ").push_bind(app.to_string()),
+                Subject::Source(source) => sql
+                    .push(" AND app IS NULL AND source = ")
+                    .push_bind(source.to_string()),
+                Subject::Node(node) => sql
+                    .push(" AND app IS NULL AND node = ")
+                    .push_bind(node.to_string()),
+            };
+            sql.push(" ORDER BY id DESC LIMIT 1");
+            let row: Option<Row> = sql.build_query_as().fetch_optional(conn).await?;
+            row.map(Event::try_from).transpose()
+        })
+        .await
+    }
+
+    /// Ids of the oldest and the newest event that are kept; `None`: there are none.
+    pub async fn events_kept(&self) -> Result<Option<(i64, i64)>, Error> {
+        self.read("events kept", async |conn| {
+            let (oldest, newest): (Option<i64>, Option<i64>) =
+                sqlx::query_as("SELECT min(id), max(id) FROM events")
+                    .fetch_one(conn)
+                    .await?;
+            Ok(oldest.zip(newest))
+        })
+        .await
+    }
+
+    /// Whether more than `many` events match.
+    pub async fn more_events_than(&self, many: u32, query: &EventQuery) -> Result<bool, Error> {
+        self.read("more events than", async |conn| {
+            let mut sql = sqlx::QueryBuilder::new("SELECT id FROM events WHERE true");
+            narrow(&mut sql, query);
+            sql.push(" OFFSET ")
+                .push_bind(i64::from(many))
+                .push(" LIMIT 1");
+            let found: Option<i64> = sql.build_query_scalar().fetch_optional(conn).await?;
+            Ok(found.is_some())
+        })
+        .await
+    }
+
     pub async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, Error> {
         self.read("events", async |conn| {
             let mut sql = sqlx::QueryBuilder::new(
                 "SELECT id, at, actor, kind, app, source, commit, rollout, instance, node,
                      message, detail FROM events WHERE true",
             );
-            if let Some(id) = query.after_id {
-                sql.push(" AND id > ").push_bind(id);
-            }
-            if let Some(id) = query.before_id {
-                sql.push(" AND id < ").push_bind(id);
-            }
-            if let Some(app) = &query.app {
-                sql.push(" AND app = ").push_bind(app.to_string());
-            }
-            if let Some(source) = &query.source {
-                sql.push(" AND source = ").push_bind(source.to_string());
-            }
-            if let Some(kind) = query.kind {
-                sql.push(" AND kind = ").push_bind(kind.as_str());
-            }
-            if let Some(seen) = &query.seen {
-                let projects: Vec<String> = seen.projects.iter().map(|p| p.to_string()).collect();
-                let sources: Vec<String> = seen.sources.iter().map(|s| s.to_string()).collect();
-                sql.push(" AND (split_part(app, '/', 1) = ANY(")
-                    .push_bind(projects)
-                    .push(") OR (app IS NULL AND source = ANY(")
-                    .push_bind(sources)
-                    .push(")))");
-            }
+            narrow(&mut sql, query);
             sql.push(match query.after_id {
                 Some(_) => " ORDER BY id LIMIT ",
                 None => " ORDER BY id DESC LIMIT ",

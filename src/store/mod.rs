@@ -46,7 +46,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 pub use commit::{Commit, Committed};
 pub use commits::CommitRecord;
 pub use error::Error;
-pub use events::{EventQuery, Seen};
+pub use events::{EventQuery, Seen, Subject};
 pub use lease::Lease;
 pub use outbox::{Delivery, Message, Outgoing, Told};
 pub use pulls::PullRecord;

@@ -5,10 +5,10 @@ use sqlx::PgConnection;
 use super::session::{Session, within};
 use super::{Error, Store, releases, rollouts};
 use crate::failpoint::{self, Op};
-use crate::model::{AppKey, Release, Rollout};
+use crate::model::{AppKey, Release, Rollout, RolloutId};
 
-/// Most rows that one list call returns.
-pub const MAX_PAGE: u32 = 1000;
+/// Most rows that one list call returns: a full page, and the one that tells of the next.
+pub const MAX_PAGE: u32 = 1001;
 
 /// A caller's limit as SQL takes it.
 pub(super) fn page(limit: u32) -> i64 {
@@ -59,8 +59,18 @@ impl Store {
 
     /// Newest first; the app's last or active one is the first.
     pub async fn rollouts(&self, app: &AppKey, limit: u32) -> Result<Vec<Rollout>, Error> {
+        self.rollouts_after(app, None, limit).await
+    }
+
+    /// Those that began before rollout `after`; none if that is forgotten already.
+    pub async fn rollouts_after(
+        &self,
+        app: &AppKey,
+        after: Option<RolloutId>,
+        limit: u32,
+    ) -> Result<Vec<Rollout>, Error> {
         self.read("rollouts", async |conn| {
-            rollouts::newest(conn, app, page(limit)).await
+            rollouts::newest(conn, app, after, page(limit)).await
         })
         .await
     }

@@ -169,16 +169,20 @@ pub(super) async fn last_of_all(conn: &mut PgConnection) -> sqlx::Result<Vec<Rol
 pub(super) async fn newest(
     conn: &mut PgConnection,
     app: &AppKey,
+    after: Option<RolloutId>,
     limit: i64,
 ) -> sqlx::Result<Vec<Rollout>> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, app, kind, rollback_of, from_release, to_release, strategy, replacement,
              phase, started_at, progress_at, best_healthy, baking_at, finished_at, prepare,
              reason, outcome, rejection
-         FROM rollouts WHERE app = $1 ORDER BY number DESC LIMIT $2",
+         FROM rollouts WHERE app = $1 AND ($3::uuid IS NULL OR number < (
+             SELECT number FROM rollouts WHERE app = $1 AND id = $3))
+         ORDER BY number DESC LIMIT $2",
     )
     .bind(app.to_string())
     .bind(limit)
+    .bind(after.map(|id| id.0))
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(Rollout::try_from).collect()

@@ -266,7 +266,7 @@ async fn a_large_commit_is_written_whole() {
         })
         .await
         .unwrap();
-    assert_eq!(stored, committed.events[..1000]);
+    assert_eq!(stored, committed.events[..1001]);
 }
 
 /// Every word that a checked column may hold, so that a new variant without its migration fails

@@ -163,6 +163,8 @@ async fn the_document_and_its_page_are_served() {
     let document = server.get("/openapi.json").await.check(StatusCode::OK);
     assert_eq!(&document.body, evenkeel::http::document());
     assert_eq!(document.headers["content-type"], "application/json");
+    let schema = server.get("/api/v1/schema").await.check(StatusCode::OK);
+    assert_eq!(schema.body, evenkeel::manifest::json_schema());
     let page = server.get("/docs").await.check(StatusCode::OK);
     assert!(page.headers.contains_key("content-security-policy"));
     assert!(page.text.contains("GET /api/v1/apps"), "{}", page.text);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use evenkeel::client::{Client, EventQuery};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use sqlx::Connection as _;
 
 use crate::server::{ADMIN, Answer, Server, app};
 
@@ -116,4 +117,91 @@ async fn last_event_id_is_honoured_and_checked() {
     // A stop of the server ends the stream at once.
     server.stop().await;
     while let Ok(Some(_)) = response.chunk().await {}
+}
+
+/// The first message of a stream that resumes after this event.
+async fn first_message(server: &Server, last: &str) -> String {
+    let request = server
+        .request(Method::GET, "/api/v1/events")
+        .header("accept", "text/event-stream")
+        .header("last-event-id", last.to_owned());
+    let mut response = request.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut text = String::new();
+    while !text.contains("\n\n") {
+        let chunk = tokio::time::timeout(Duration::from_secs(30), response.chunk()).await;
+        text += &String::from_utf8_lossy(&chunk.unwrap().unwrap().unwrap());
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_gap_that_is_too_large_is_told_and_the_stream_goes_on() {
+    let database = crate::pg::url().await;
+    let server = Server::join(&database, evenkeel::http::Limits::default()).await;
+    server
+        .until("it leads", |s| s.handle.status().is_ready())
+        .await;
+    server.follow("shop", &[("web.yaml", &app("web"))]).await;
+    let newest = |body: serde_json::Value| body["items"][0]["id"].as_i64().unwrap();
+    let first = newest(server.get("/api/v1/events?limit=1").await.body);
+    let mut conn = sqlx::PgConnection::connect(&database).await.unwrap();
+    let more = "INSERT INTO events (at, generation, cause, actor, kind, message)
+        SELECT now(), 1, '', 'controller', 'sync.ok', 'n ' || n FROM generate_series(1, 10001) n";
+    sqlx::query(more).execute(&mut conn).await.unwrap();
+    let last = newest(server.get("/api/v1/events?limit=1").await.body);
+    assert!(last > first + 10_000);
+
+    // Too many.
+    let client = Client::new(&server.url, Some(ADMIN.to_owned())).unwrap();
+    let from = |id| EventQuery {
+        after: Some(id),
+        ..EventQuery::default()
+    };
+    let mut stream = client.watch_events(&from(first)).await.unwrap();
+    match stream.next().await {
+        Err(evenkeel::client::Error::Missed(gap)) => {
+            assert_eq!((gap.after, gap.until), (Some(first), last));
+            assert!(gap.why.contains("10000"), "{}", gap.why);
+            assert!(!gap.hint.is_empty());
+        }
+        other => panic!("{other:?}"),
+    }
+    toggle(&server, 1).await;
+    assert!(
+        next(&mut stream).await.id > last,
+        "it goes on after the gap"
+    );
+
+    // As many as are caught up, each of them; and of another app, none at all.
+    let mut stream = client.watch_events(&from(last - 9_990)).await.unwrap();
+    assert_eq!(next(&mut stream).await.id, last - 9_989);
+    let query = EventQuery {
+        app: Some("shop/web".to_owned()),
+        ..from(first)
+    };
+    let mut stream = client.watch_events(&query).await.unwrap();
+    assert_eq!(next_suspension(&mut stream).await, last + 1);
+
+    // Forgotten meanwhile; and never there: another database's.
+    sqlx::query("DELETE FROM events WHERE id < $1")
+        .bind(last)
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    for (id, why) in [
+        (last - 100, "the oldest is"),
+        (last + 1000, "the newest is"),
+    ] {
+        let text = first_message(&server, &id.to_string()).await;
+        assert!(
+            text.contains("event: gap") || text.contains("event:gap"),
+            "{text}"
+        );
+        assert!(
+            text.contains(why) && text.contains(&format!("{}", last + 1)),
+            "{text}"
+        );
+    }
+    server.stop().await;
 }

@@ -10,6 +10,7 @@
 mod access;
 mod agents;
 mod apps;
+mod bad_input;
 mod cli;
 mod commits;
 mod events;
@@ -21,6 +22,7 @@ mod forge_pulls;
 mod hooks;
 mod limits;
 mod metrics;
+mod pages;
 #[path = "../support/pg.rs"]
 mod pg;
 mod plans;
@@ -32,3 +34,4 @@ mod recorder;
 mod server;
 mod sources;
 mod tokens;
+mod versions;
