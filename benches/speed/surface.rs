@@ -34,9 +34,9 @@ const ACTS: usize = 60;
 const WARM_UP: usize = 10;
 
 pub async fn measure() -> Vec<Figure> {
-    let mut full = Seen::start(APPS, NODES, LISTENERS).await;
+    let full = Seen::start(APPS, NODES, LISTENERS).await;
     // One app, whose document is read and whose event is told, and one who listens.
-    let mut empty = Seen::start(1, 1, 1).await;
+    let empty = Seen::start(1, 1, 1).await;
     let mut documents = Pairs::default();
     for turn in 0..DOCUMENTS + WARM_UP {
         let (product, baseline) = (full.document().await, empty.document().await);
