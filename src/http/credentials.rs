@@ -65,7 +65,7 @@ struct Entry {
 pub enum Holder {
     Admin,
     Agents,
-    Named(Token),
+    Named(Box<Token>),
 }
 
 /// Why a text opens nothing.
@@ -124,7 +124,7 @@ impl Tokens {
         // Only who has the secret is told more than that it is wrong.
         entry.check(now)?;
         entry.used.fetch_max(now.0, Ordering::Relaxed);
-        Ok(Holder::Named(entry.token.clone()))
+        Ok(Holder::Named(Box::new(entry.token.clone())))
     }
 
     /// Takes in a token as the database now has it.

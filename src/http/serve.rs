@@ -38,8 +38,8 @@ impl Default for Limits {
             header_read: Duration::from_secs(30),
             // A token, cookies of a proxy's: a tenth of it does.
             head_bytes: 64 * 1024,
-            // Four times the pace at which streams show that they live.
-            write_stall: Duration::from_secs(60),
+            // Somebody may look at a page of output for a while before the next.
+            write_stall: Duration::from_secs(300),
             drain: Duration::from_secs(5),
         }
     }

@@ -147,8 +147,8 @@ async fn slow_clients_hold_no_connection_of_the_database() {
         let wait = format!("{toggle}?wait=999999999&timeout=60s");
         slow.push(deaf(&server, &get(&wait, "")).await);
     }
-    // All that needs the database goes on, many times and side by side.
-    let began = tokio::time::Instant::now();
+    // All that needs the database goes on, many times and side by side: who finds no free
+    // connection within 5 s is refused.
     for _ in 0..5 {
         let reads = (0..8).map(|_| server.get("/api/v1/events?limit=5"));
         for answer in futures_util::future::join_all(reads).await {
@@ -159,12 +159,6 @@ async fn slow_clients_hold_no_connection_of_the_database() {
             server.post(&path, json!({})).await.check(StatusCode::OK);
         }
     }
-    // Far less than the slow ones' own deadlines, which would free what they hold.
-    assert!(
-        began.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        began.elapsed()
-    );
     drop(slow);
     server.stop().await;
 }
