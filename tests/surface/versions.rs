@@ -165,7 +165,7 @@ async fn the_second_of_two_operators_is_told_who_was_faster() {
     assert!(detail.contains(what) && detail.contains(act["at"].as_str().unwrap()));
     assert_eq!(server.get(WEB).await.body["scaled"]["replicas"], 3);
 
-    // What nodes report is nobody's act: it moves the version, and takes nothing from joe.
+    // What nodes report is nobody's act: it moves the version, and takes nothing from jane.
     let as_of = format!("\"{}\"", version(&first));
     server.register("n1").await;
     let client = Client::new(&server.url, Some(ADMIN.to_owned())).unwrap();
@@ -173,7 +173,7 @@ async fn the_second_of_two_operators_is_told_who_was_faster() {
     let next = version(&first) + 1;
     let moved = client.app_at(&key, next, DEADLINE).await.unwrap();
     assert!(moved.version > version(&first), "instances were placed");
-    let second = server.act(&joe, &scale, json!({"replicas": 5}), &as_of);
+    let second = server.act(&jane, &scale, json!({"replicas": 5}), &as_of);
     second.await.check(StatusCode::OK);
 
     // A commit counts as somebody, too.
