@@ -62,6 +62,7 @@ struct Entry {
 
 /// Whose token it is.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per request, gone with it")]
 pub enum Holder {
     Admin,
     Agents,

@@ -159,6 +159,16 @@ impl Problem {
         self.hint(hint)
     }
 
+    /// Nothing was begun for it.
+    pub fn body_too_slow(within: std::time::Duration) -> Problem {
+        Problem::new(
+            "timeout",
+            "It took too long",
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the body did not arrive within {} s", within.as_secs()),
+        )
+    }
+
     pub fn too_slow() -> Problem {
         Problem::new(
             "timeout",

@@ -206,13 +206,16 @@ async fn bitbucket_data_center_is_asked_in_its_own_words() {
     }
 }
 
+/// The pause is `Err` where it is never tried again.
+type Case = (Reply, Result<Option<Duration>, ()>, &'static str);
+
 #[tokio::test]
 async fn answers_are_heeded() {
     let minute = Some(Duration::from_secs(60));
     let person = Some(Duration::from_secs(300));
     let hour = Some(Duration::from_secs(3600));
     // What it answers, the pause (`Err`: never again) and what is said.
-    let cases: [(Reply, Result<Option<Duration>, ()>, &str); 16] = [
+    let cases: [Case; 16] = [
         (Reply::new(500), Ok(None), "500 from 127.0.0.1"),
         (
             Reply::new(503),

@@ -162,3 +162,47 @@ async fn slow_clients_hold_no_connection_of_the_database() {
     drop(slow);
     server.stop().await;
 }
+
+/// Sends this much of a delivery and then nothing; what is answered until the server hangs up.
+async fn half_a_delivery(server: &Server, then: Then) -> String {
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    let head = "POST /api/v1/hooks/shop HTTP/1.1\r\nhost: x\r\nx-github-event: push\r\n\
+                connection: close\r\ncontent-length: 500\r\n\r\n{\"ref\": \"refs/he";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    if then == Then::BreaksOff {
+        slow.shutdown().await.unwrap();
+    }
+    let mut answer = String::new();
+    tokio::time::timeout(Duration::from_secs(60), slow.read_to_string(&mut answer))
+        .await
+        .expect("the server ends it")
+        .ok();
+    answer
+}
+
+#[derive(PartialEq)]
+enum Then {
+    BreaksOff,
+    StaysSilent,
+}
+
+#[tokio::test]
+async fn half_a_delivery_is_ended_and_holds_nobody_up() {
+    let server = Server::start().await;
+    let broken = half_a_delivery(&server, Then::BreaksOff).await;
+    assert!(
+        broken.is_empty() || broken.contains(" 400 "),
+        "it was taken: {broken}"
+    );
+    let silent = half_a_delivery(&server, Then::StaysSilent);
+    let meanwhile = async {
+        let hook = format!("{}/api/v1/hooks/shop", server.url);
+        let answer = server.http.post(hook).body("{}").send().await.unwrap();
+        assert_eq!(answer.status(), 404);
+    };
+    let (silent, ()) = tokio::join!(silent, meanwhile);
+    assert!(silent.contains(" 408 "), "{silent}");
+    assert!(silent.contains("application/problem+json"), "{silent}");
+    server.stop().await;
+}

@@ -34,6 +34,8 @@ impl About<'_> {
 
 /// Slots, problems and fields listed before the rest is counted.
 const SLOTS: usize = 8;
+// So few are all listed.
+const _: () = assert!(SLOTS <= PLACES_TOLD);
 const PROBLEMS: usize = 50;
 const FIELDS: usize = 40;
 
@@ -199,7 +201,7 @@ fn told(field: &FieldPreview, action: PreviewAction) -> String {
 }
 
 fn places(app: &AppPreview) -> String {
-    if app.starts <= SLOTS && app.starts <= PLACES_TOLD {
+    if app.starts <= SLOTS {
         let slots = app.places.iter();
         let slots =
             slots.map(|place| format!("slot {} on {}", place.slot, code(place.node.as_str())));

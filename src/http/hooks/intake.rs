@@ -82,7 +82,7 @@ pub async fn take_in(State(state): State<AppState>, request: Request, next: Next
                 .await
         }
         Ok(Err(problem)) => problem.into_response(),
-        Err(_) => Problem::too_slow().into_response(),
+        Err(_) => Problem::body_too_slow(DEADLINE).into_response(),
     }
 }
 

@@ -142,7 +142,6 @@ pub(super) fn go_on(
 }
 
 /// Exchanges all instances for new ones of the same release, with the promises of a rollout.
-#[expect(clippy::too_many_arguments, reason = "one per thing that is asked for")]
 pub fn plan_restart(
     now: Timestamp,
     snapshot: &Snapshot,
