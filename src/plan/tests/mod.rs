@@ -7,6 +7,7 @@ mod applying;
 mod failing;
 mod nodes;
 mod observing;
+mod operators;
 mod placing;
 mod placing_exhaustive;
 mod placing_indexed;

@@ -2,6 +2,7 @@
 //! run is noted and held against clap's own list, so that no verb is left out.
 
 mod offline;
+mod sources;
 mod steer;
 mod together;
 
