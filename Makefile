@@ -15,6 +15,7 @@ demo: setup
 test: setup engine images
 	cargo test --quiet --no-default-features --lib
 	$(SIMULATION) --seeds 1000
+	$(SIMULATION) --seeds 1000 --mutants --quick
 	cargo test --no-fail-fast
 
 # The real program killed at every crash point, at several hits of each, and started again.

@@ -4,7 +4,7 @@
 //! simulator [`mutant`] is constantly false and costs nothing. The switch is the thread's own:
 //! runs beside each other do not see each other's.
 
-/// A rule of the product that can be broken.
+/// A rule of the product that can be broken. The last ones are bugs that the simulator found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutant {
     /// One instance more than `replicas + maxSurge` is created.
@@ -57,10 +57,24 @@ pub enum Mutant {
     StoreTakesOlderEpoch,
     /// The store takes commits that were decided on another state.
     StoreTakesStaleBase,
+    /// A rejected version is started again while two versions become one.
+    RejectedRevived,
+    /// After an empty tree only what differs from it is looked at.
+    EmptyTreeForgotten,
+    /// What a node's reboot did to an instance condemns its release.
+    RebootCondemns,
+    /// Deadlines of instances run on while nobody hears their node.
+    SilenceCounts,
+    /// What runs is rejected once it cannot be whole, when its spec is committed again.
+    RunningRefused,
+    /// A report that comes while its node's silence is written down is forgotten.
+    HeardTooLate,
+    /// A node that is silent for a moment is not waited for with its image.
+    SilentNodesImageNotAwaited,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 25] = [
+    pub const ALL: [Mutant; 32] = [
         Mutant::SurgeOffByOne,
         Mutant::FloorOffByOne,
         Mutant::StopBeforeStart,
@@ -86,6 +100,13 @@ impl Mutant {
         Mutant::AgentTrustsSilence,
         Mutant::StoreTakesOlderEpoch,
         Mutant::StoreTakesStaleBase,
+        Mutant::RejectedRevived,
+        Mutant::EmptyTreeForgotten,
+        Mutant::RebootCondemns,
+        Mutant::SilentNodesImageNotAwaited,
+        Mutant::SilenceCounts,
+        Mutant::RunningRefused,
+        Mutant::HeardTooLate,
     ];
 }
 

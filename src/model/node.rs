@@ -21,7 +21,8 @@ pub struct Node {
     #[serde(default)]
     pub scheduling_note: Option<SchedulingNote>,
     pub liveness: Liveness,
-    /// Last sign of life, by the controller's clock.
+    /// Of a node that is silent: its last sign of life. Of one that is heard: since when, without
+    /// a break; later signs are in the leader's memory only. By the controller's clock.
     pub last_heard: Timestamp,
     pub registered_at: Timestamp,
     /// Image reference → what the node has of it; only of images it was asked for.

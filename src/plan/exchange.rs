@@ -109,7 +109,9 @@ fn third_version(
     work.app
         .releases
         .values()
-        .filter(|r| !work.app.quarantine.contains_key(&r.spec_digest))
+        .filter(|r| {
+            !work.app.quarantine.contains_key(&r.spec_digest) || mutant(Mutant::RejectedRevived)
+        })
         .filter_map(|r| versions.get(&r.workload_digest).map(|ready| (*ready, r)))
         .max_by_key(|(ready, r)| (*ready, r.is_stable(), r.number))
         .map(|(_, r)| Arc::clone(r))

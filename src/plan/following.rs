@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{AppKey, CommitId};
+use crate::mutant::{Mutant, mutant};
 
 /// Apps whose declaration may differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +81,9 @@ impl Following {
     /// brings back is not told by comparing the two.
     pub fn refused(&mut self, head: &CommitId) {
         self.wrote(head);
-        self.differing = Differing::All;
+        if !mutant(Mutant::EmptyTreeForgotten) {
+            self.differing = Differing::All;
+        }
     }
 
     pub fn failed(&mut self) {

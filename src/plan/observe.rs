@@ -17,6 +17,7 @@ use crate::model::{
     Actor, AppKey, Change, Event, EventKind, Instance, InstanceId, Liveness, Node, NodeName,
     Scheduling, Snapshot, Timestamp,
 };
+use crate::mutant::{Mutant, mutant};
 
 /// A look at who is silent that comes this late means that this process stood still: it was
 /// deaf, the nodes were not silent.
@@ -175,19 +176,7 @@ fn plan_node(now: Timestamp, snapshot: &Snapshot, report: &NodeReport, decision:
                 })));
             }
             if node.liveness != Liveness::Ready {
-                decision.changes.push(Change::SetLiveness {
-                    node: node.name.clone(),
-                    liveness: Liveness::Ready,
-                    last_heard: now,
-                });
-                decision.events.push(node_event(
-                    EventKind::NodeReturned,
-                    format!(
-                        "node {} is heard again after {} s",
-                        report.node,
-                        now.since(node.last_heard).as_secs()
-                    ),
-                ));
+                returned(now, node, now, decision);
             }
         }
     }
@@ -218,6 +207,27 @@ fn plan_node(now: Timestamp, snapshot: &Snapshot, report: &NodeReport, decision:
             });
         }
     }
+}
+
+/// `at`: when it was heard again.
+fn returned(now: Timestamp, node: &Node, at: Timestamp, decision: &mut Decision) {
+    decision.changes.push(Change::SetLiveness {
+        node: node.name.clone(),
+        liveness: Liveness::Ready,
+        last_heard: at,
+    });
+    let mut event = Event::new(
+        now,
+        Actor::Agent(node.name.clone()),
+        EventKind::NodeReturned,
+        format!(
+            "node {} is heard again after {} s",
+            node.name,
+            at.since(node.last_heard).as_secs()
+        ),
+    );
+    event.node = Some(node.name.clone());
+    decision.events.push(event);
 }
 
 fn plan_instance(
@@ -321,7 +331,10 @@ fn next_status(
         phase: seen.phase,
         ready: seen.ready_ms.is_some(),
         ready_since: keep(old.and_then(|s| s.ready_since), seen.ready_ms),
-        first_started_at: old.and_then(|s| s.first_started_at).or(started_at),
+        first_started_at: old
+            .and_then(|s| s.first_started_at)
+            .filter(|at| *at <= now)
+            .or(started_at),
         started_at,
         exits: seen.exits,
         restarts: seen.restarts,
@@ -355,6 +368,18 @@ pub fn plan_liveness(
         } else {
             node.liveness
         };
+        // Heard while its silence was being written down: its report had nothing new to say.
+        let heard_since = heard
+            .get(&node.name)
+            .is_some_and(|at| *at > node.last_heard && *at > since);
+        if node.liveness != Liveness::Ready
+            && heard_since
+            && silent < settings.suspect_after
+            && !mutant(Mutant::HeardTooLate)
+        {
+            returned(now, node, last, &mut decision);
+            continue;
+        }
         let worse = match (node.liveness, next) {
             (Liveness::Ready, Liveness::Suspect | Liveness::Lost)
             | (Liveness::Suspect, Liveness::Lost) => true,

@@ -38,7 +38,12 @@ pub fn start(work: &mut Work<'_>, release: &Arc<Release>, kind: RolloutKind, rea
             seed,
         );
         let never = !ideal.fits && !work.input.snapshot.nodes.is_empty();
-        if never && kind == RolloutKind::Forward {
+        // What runs already is where a refusal would leave the app: that it cannot be whole
+        // now is no evidence against it.
+        let target = work.app.target_release();
+        let runs = target.is_some_and(|t| t.spec_digest == release.spec_digest)
+            && !mutant(Mutant::RunningRefused);
+        if never && !runs && kind == RolloutKind::Forward {
             refuse(work, release, kind, reason, &ideal);
             return;
         }

@@ -17,6 +17,7 @@ use crate::model::{
     Instance, InstancePhase, InstanceStatus, Liveness, Node, NodeName, Release, Rollout,
     RolloutPhase, Timestamp,
 };
+use crate::mutant::{Mutant, mutant};
 
 /// A failed rollout: the rule, a sentence, and what was seen.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,7 +96,7 @@ pub fn judge(
             | InstancePhase::Stopping => began(status),
         };
         if let Some(started) = started.filter(|_| !status.ready) {
-            let deadline = work.watched(started) + policy.healthy_deadline;
+            let deadline = work.watched_on(&instance.node, started) + policy.healthy_deadline;
             if deadline <= now {
                 return Ok(judgement(
                     instance,
@@ -119,11 +120,19 @@ pub fn judge(
     {
         // Before the first node joined there was nothing to make progress on.
         let registered = work.input.snapshot.nodes.values().map(|n| n.registered_at);
-        let since = match registered.clone().any(|at| at <= rollout.progress_at) {
+        // A time to come was written down before the clock was put back.
+        let before = |at: Timestamp| at <= rollout.progress_at || at > now;
+        let since = match registered.clone().any(before) {
             true => rollout.progress_at,
             false => registered.clone().min().unwrap_or(rollout.progress_at),
         };
-        let deadline = work.watched(since) + policy.progress_deadline;
+        let mut watched = work.watched(since);
+        for instance in work.app.instances.values() {
+            if instance.wants_run() && work.app.is_current(instance, release) {
+                watched = watched.max(work.watched_on(&instance.node, since));
+            }
+        }
+        let deadline = watched + policy.progress_deadline;
         if deadline <= now {
             let limit = format_duration(policy.progress_deadline);
             return Ok(match worst {
@@ -162,7 +171,7 @@ pub fn judge(
 /// ended without its doing (its node was started anew, its runtime went down).
 fn began(status: &InstanceStatus) -> Option<Timestamp> {
     match status.exits {
-        0 => status.started_at,
+        0 if !mutant(Mutant::RebootCondemns) => status.started_at,
         _ => status.first_started_at,
     }
 }
@@ -174,7 +183,7 @@ fn gave_way(status: &InstanceStatus, rollout: &Rollout) -> bool {
         .started_at
         .zip(rollout.baking_since)
         .is_some_and(|(started, since)| started <= since);
-    !status.ready && (status.exits > 0 || same_run)
+    !status.ready && (status.exits > 0 || same_run || mutant(Mutant::RebootCondemns))
 }
 
 /// With no node to run on, nothing can make progress; that is not the release's fault.
@@ -243,7 +252,11 @@ fn nodes_whose_image(
         };
         // One that is silent for a moment comes back, and would then have to pull while the old
         // ones are gone already.
-        let expected = node.liveness != Liveness::Lost;
+        let expected = match node.liveness {
+            Liveness::Ready => true,
+            Liveness::Suspect => !mutant(Mutant::SilentNodesImageNotAwaited),
+            Liveness::Lost => false,
+        };
         expected && !same && counts(node.images.get(image))
     };
     let nodes = &work.input.snapshot.nodes;

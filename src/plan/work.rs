@@ -250,6 +250,18 @@ impl<'a> Work<'a> {
         at.max(self.input.since)
     }
 
+    /// The same for what began on that node: nobody watched it while the node was silent.
+    pub fn watched_on(&self, node: &NodeName, at: Timestamp) -> Timestamp {
+        let node = self.input.snapshot.nodes.get(node);
+        // A time to come was written down before the clock was put back.
+        let returned = node.map(|n| n.last_heard).filter(|at| *at <= self.now());
+        let at = self.watched(at);
+        match returned.filter(|_| !mutant(Mutant::SilenceCounts)) {
+            Some(returned) => at.max(returned),
+            None => at,
+        }
+    }
+
     /// Whether all nodes are heard that hold instances of the app.
     pub fn all_heard(&self) -> bool {
         self.heard

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::event::{AgentEvent, Event, MachineEvent, Out};
 use super::machine::Machine;
-use super::rng::{Moment, Rng};
+use super::rng::{Moment, Rate, Rng};
 use crate::agent::admission::{Admission, Known, admit};
 use crate::agent::step::absorb::{LookAgain, Outcome};
 use crate::agent::step::{DOCKER, Local, Millis, Note, step};
@@ -30,6 +30,7 @@ pub struct Agent {
     pub life: u64,
     node: usize,
     born: Moment,
+    rate: Rate,
     local: Local,
     pub desired: Option<Arc<DesiredSet>>,
     session: Uuid,
@@ -63,6 +64,7 @@ impl Agent {
         let mut rng = Rng::new(seed, 7_000 + node as u64 * 1_000 + life);
         let session = Uuid::from_u64_pair(rng.next(), rng.next());
         let born = out.now;
+        let rate = Rate::draw(&mut rng);
         let mut local = Local::new([DOCKER]);
         let (set, hold) = if machine.ledger_damaged {
             let why = "the ledger cannot be read; waiting for a new desired set";
@@ -79,6 +81,7 @@ impl Agent {
             life,
             node,
             born,
+            rate,
             local,
             desired: set,
             session,
@@ -110,8 +113,9 @@ impl Agent {
         agent
     }
 
+    /// By its own clock, since its start.
     fn millis(&self, now: Moment) -> Millis {
-        Millis(now.0 as i64 - self.born.0 as i64)
+        Millis(self.rate.counted(now.0 - self.born.0) as i64)
     }
 
     fn later(&mut self, ms: u64, event: AgentEvent, out: &mut Out) {
@@ -304,7 +308,7 @@ impl Agent {
         if let Some(desired) = self.desired.clone() {
             let decided = step(&desired, &self.local, now);
             if let Some(at) = decided.wake_at {
-                wake_at(Moment((self.born.0 as i64 + at.0).max(0) as u64));
+                wake_at(self.born.plus(self.rate.truly(at.0.max(0) as u64)));
             }
             self.notes.extend(decided.notes);
             for op in decided.ops {

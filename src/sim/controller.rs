@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::agent::Sent;
 use super::apps::{Doc, Tree, catalog, commit_id};
-use super::rng::{Moment, Rng};
+use super::rng::{Moment, Rate, Rng};
 use super::store::Refused;
 use crate::model::{AppKey, SourceName, SyncOutcome, Timestamp};
 use crate::plan::agenda::Agenda;
@@ -48,13 +48,16 @@ pub struct Controller {
     settings: Settings,
     awake_at: Option<Moment>,
     pub quiet: bool,
-    /// Wall clock against true time; only for what must not matter.
-    pub skew_ms: i64,
+    /// All moments in here are of its own clock.
+    rate: Rate,
+    checked: bool,
 }
 
 impl Controller {
-    pub fn start(which: usize, life: u64, seed: u64, skew_ms: i64, now: Moment) -> Controller {
+    pub fn start(which: usize, life: u64, seed: u64, checked: bool, now: Moment) -> Controller {
         let mut rng = Rng::new(seed, 9_000 + which as u64 * 100 + life);
+        let rate = Rate::draw(&mut rng);
+        let now = Moment(rate.counted(now.0));
         Controller {
             which,
             life,
@@ -66,7 +69,8 @@ impl Controller {
             settings: Settings::default(),
             awake_at: None,
             quiet: false,
-            skew_ms,
+            rate,
+            checked,
         }
     }
 
@@ -77,8 +81,22 @@ impl Controller {
         }
     }
 
-    /// Whether it believes that it may act.
+    /// The true moment `now` by its own clock.
+    pub fn own(&self, now: Moment) -> Moment {
+        Moment(self.rate.counted(now.0))
+    }
+
+    /// Since when it has led and watched, in true time.
+    pub fn leads_since(&self) -> Option<Moment> {
+        self.lead().map(|l| Moment(self.rate.truly(l.since.0)))
+    }
+
+    /// Whether it believes that it may act at the true moment `now`.
     pub fn acts(&self, now: Moment) -> bool {
+        self.may_act(self.own(now))
+    }
+
+    fn may_act(&self, now: Moment) -> bool {
         self.lead()
             .is_some_and(|l| l.image.is_some() && may_act(now, l.keeper.deadline()))
     }
@@ -92,7 +110,7 @@ impl Controller {
     /// Its end: the streams that end with it.
     pub fn hang_up(&mut self, now: Moment) -> Vec<(usize, u64)> {
         let mut wishes = Wishes::default();
-        self.step_down(now, &mut wishes);
+        self.step_down(self.own(now), &mut wishes);
         wishes.hangups
     }
 
@@ -107,7 +125,9 @@ impl Controller {
         };
     }
 
+    /// `now` is the true moment, as are those in what it wishes.
     pub fn absorb(&mut self, event: ControllerEvent, now: Moment) -> Wishes {
+        let now = self.own(now);
         let mut wishes = Wishes::default();
         match event {
             ControllerEvent::Tick => {
@@ -123,7 +143,7 @@ impl Controller {
                 name,
                 connection,
             } => {
-                if self.acts(now)
+                if self.may_act(now)
                     && let Role::Leader(lead) = &mut self.role
                 {
                     let new = Connection {
@@ -153,10 +173,12 @@ impl Controller {
             }
         }
         self.turn(now, &mut wishes);
+        wishes.tick = wishes.tick.map(|at| Moment(self.rate.truly(at.0)));
         wishes
     }
 
     fn answered(&mut self, answer: Answer, now: Moment, wishes: &mut Wishes) {
+        let checked = self.checked;
         match (&mut self.role, answer) {
             (Role::Follower { next, asking }, answer) => {
                 *asking = false;
@@ -167,6 +189,7 @@ impl Controller {
                         epoch: lease.epoch,
                         keeper: Keeper::new(LEASE_TTL, asked, lease.expires_in, now),
                         clock,
+                        checked,
                         since: now,
                         listening_since: now,
                         last_tick: now,
@@ -219,7 +242,7 @@ impl Controller {
     }
 
     fn reported(&mut self, sent: Box<Sent>, now: Moment, wishes: &mut Wishes) {
-        if !self.acts(now) {
+        if !self.may_act(now) {
             wishes.taken.push((sent, false));
             return;
         }

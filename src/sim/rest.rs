@@ -14,18 +14,21 @@ impl World {
             return false;
         }
         self.look_at = self.now.plus(5_000);
-        self.plan_all().wake_at.is_empty()
+        let plan = self.plan_all();
+        plan.wake_at.is_empty() && plan.changes.is_empty()
     }
 
     fn plan_all(&self) -> Plan {
         let settings = Settings::default();
         let leaders = self.desks.iter().filter_map(|d| d.controller.as_ref());
-        let watched = leaders.filter(|c| c.acts(self.now)).find_map(|c| c.lead());
+        let watched = leaders
+            .filter(|c| c.acts(self.now))
+            .find_map(|c| c.lead().map(|lead| (lead, c.own(self.now))));
         let now = Timestamp(self.database_now().0 as i64);
-        let now = watched.map_or(now, |lead| lead.time(self.now));
+        let now = watched.map_or(now, |(lead, own)| lead.time(own));
         let input = PlanInput {
             now,
-            since: watched.map_or(now, |lead| lead.watched_since()),
+            since: watched.map_or(now, |(lead, _)| lead.watched_since()),
             snapshot: &self.store.snapshot,
             scope: Scope::All,
             settings: &settings,
@@ -51,7 +54,8 @@ impl World {
                 rollout.map(|r| r.phase)
             )
         });
-        waits.collect::<Vec<_>>().join("; ")
+        let change = plan.changes.first().map(|c| format!("{c:?} is left to do"));
+        waits.chain(change).collect::<Vec<_>>().join("; ")
     }
 
     pub fn be_quiet(&mut self) {

@@ -28,6 +28,34 @@ impl Moment {
     }
 }
 
+/// A clock that runs a little fast or slow: `permille` more or less than true time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Rate {
+    permille: i64,
+}
+
+impl Rate {
+    /// Far more than a working machine's.
+    const MOST: u64 = 5;
+
+    pub fn draw(rng: &mut Rng) -> Rate {
+        Rate {
+            permille: rng.between(0, 2 * Rate::MOST) as i64 - Rate::MOST as i64,
+        }
+    }
+
+    /// What this clock has counted in `ms` true milliseconds.
+    pub fn counted(self, ms: u64) -> u64 {
+        ms * (1000 + self.permille) as u64 / 1000
+    }
+
+    /// After how many true milliseconds it has counted `ms`.
+    pub fn truly(self, ms: u64) -> u64 {
+        ms.saturating_mul(1000)
+            .div_ceil((1000 + self.permille) as u64)
+    }
+}
+
 /// Choices of one part of the world; each part has its own, so that taking one happening away
 /// leaves the choices of the others as they were.
 #[derive(Clone, Debug)]

@@ -1,51 +1,47 @@
 //! What operators ask for at random moments.
 
+use std::time::Duration;
+
 use super::rng::Rng;
-use crate::model::{AppKey, Change, NodeName, Scheduling, Snapshot, Timestamp};
-use crate::plan::Decision;
+use crate::model::{AppKey, NodeName, Scheduling, Snapshot, SourceName, Timestamp};
 use crate::plan::operate::{
-    plan_approve_held, plan_release, plan_resume, plan_rollback, plan_scale, plan_suspend,
+    plan_abort, plan_approve_held, plan_pause, plan_release, plan_reset_scale, plan_restart,
+    plan_resume, plan_resume_rollout, plan_rollback, plan_scale, plan_scheduling, plan_suspend,
 };
+use crate::plan::{Decision, IdSource, Settings};
+
+/// For which time some verbs hold.
+const WHILE: Duration = Duration::from_secs(60);
 
 /// Refusals are no decisions.
-pub fn decide(seed: u64, snapshot: &Snapshot, now: Timestamp) -> Decision {
+pub fn decide(seed: u64, snapshot: &Snapshot, now: Timestamp, ids: &mut IdSource) -> Decision {
     let mut rng = Rng::new(seed, 3);
     let apps: Vec<&AppKey> = snapshot.apps.keys().collect();
-    let Some(app) = rng.pick(&apps).copied() else {
+    let nodes: Vec<&NodeName> = snapshot.nodes.keys().collect();
+    let sources: Vec<&SourceName> = snapshot.sources.keys().collect();
+    let (Some(app), Some(node), Some(source)) =
+        (rng.pick(&apps), rng.pick(&nodes), rng.pick(&sources))
+    else {
         return Decision::default();
     };
     let by = "ann";
-    let decision = match rng.below(9) {
-        7 => plan_scale(now, snapshot, app, by, rng.below(6) as u32, None, None),
+    let settings = Settings::default();
+    let until = rng.chance(500).then(|| now + WHILE);
+    let decision = match rng.below(16) {
         0 | 1 => plan_rollback(now, snapshot, app, by, None, None),
         2 | 3 => plan_release(now, snapshot, app, by),
-        4 => plan_suspend(now, snapshot, app, by, None, None),
+        4 => plan_suspend(now, snapshot, app, by, None, until),
         5 => plan_resume(now, snapshot, app, by),
-        6 => match rng.pick(&snapshot.sources.keys().collect::<Vec<_>>()) {
-            Some(source) => plan_approve_held(now, snapshot, source, by),
-            None => return Decision::default(),
-        },
-        _ => return schedule(&mut rng, snapshot),
+        6 => plan_approve_held(now, snapshot, source, by),
+        7 => plan_scale(now, snapshot, app, by, rng.below(6) as u32, None, until),
+        8 => plan_reset_scale(now, snapshot, app, by),
+        9 => plan_pause(now, snapshot, app, by, None),
+        10 => plan_resume_rollout(now, snapshot, app, by),
+        11 => plan_abort(now, snapshot, app, by, None),
+        12 => plan_restart(now, snapshot, app, by, None, &settings, ids),
+        13 => plan_scheduling(now, snapshot, node, Scheduling::Cordoned, by, None),
+        14 => plan_scheduling(now, snapshot, node, Scheduling::Draining, by, None),
+        _ => plan_scheduling(now, snapshot, node, Scheduling::Active, by, None),
     };
     decision.unwrap_or_default()
-}
-
-fn schedule(rng: &mut Rng, snapshot: &Snapshot) -> Decision {
-    let nodes: Vec<&NodeName> = snapshot.nodes.keys().collect();
-    let Some(node) = rng.pick(&nodes).copied() else {
-        return Decision::default();
-    };
-    let scheduling = if rng.chance(500) {
-        Scheduling::Cordoned
-    } else {
-        Scheduling::Active
-    };
-    Decision {
-        changes: vec![Change::SetScheduling {
-            node: node.clone(),
-            scheduling,
-            note: None,
-        }],
-        events: Vec::new(),
-    }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::apps::Tree;
 use super::rng::Moment;
 use super::world::Place;
+use crate::model::quantity::Resources;
 use crate::model::spec::Strategy;
 use crate::model::{
     App, AppKey, Epoch, Generation, Instance, InstanceId, NodeName, RolloutId, WorkloadDigest,
@@ -39,7 +40,7 @@ struct Promise {
     floor: usize,
     ceiling: usize,
     min_healthy: Duration,
-    wanted: Option<WorkloadDigest>,
+    wanted: Option<(WorkloadDigest, Resources)>,
 }
 
 #[derive(Clone, Debug)]
@@ -185,7 +186,7 @@ impl Watch {
                 },
                 ceiling: (replicas + policy.max_surge.of_rounding_up(replicas)) as usize,
                 min_healthy: policy.min_healthy_time,
-                wanted: Some(release.workload_digest.clone()),
+                wanted: Some((release.workload_digest.clone(), release.spec.requests)),
             }
         });
         let all = self.promises.entry(key.clone()).or_default();

@@ -47,13 +47,6 @@ pub struct Desk {
     life: u64,
     frozen_until: Moment,
     cut: bool,
-    skew_ms: i64,
-}
-
-impl Desk {
-    pub fn set_clock(&mut self, by_ms: i64) {
-        self.skew_ms += by_ms;
-    }
 }
 
 #[derive(Default)]
@@ -195,7 +188,6 @@ impl World {
                 life: 0,
                 frozen_until: Moment(0),
                 cut: false,
-                skew_ms: 0,
             });
             self.start_controller(which);
         }
@@ -294,7 +286,13 @@ impl World {
         }
         desk.life += 1;
         let (life, seed) = (desk.life, self.script.seed);
-        desk.controller = Some(Controller::start(which, life, seed, desk.skew_ms, self.now));
+        desk.controller = Some(Controller::start(
+            which,
+            life,
+            seed,
+            self.script.checked,
+            self.now,
+        ));
         self.tell_controller(which, ControllerEvent::Tick, 0);
     }
 

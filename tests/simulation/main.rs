@@ -1,7 +1,8 @@
 //! Runs the simulation: `SEEDS` runs from `FROM` on, on all cores.
 //!
 //! `cargo test --test simulation … -- --seeds 1000 --from 1`; `--seed N` plays one and prints
-//! its log; `--mutants` proves that broken rules are noticed (`src/sim/MUTANTS.md`).
+//! its log; `--mutants` proves that broken rules are noticed (`src/sim/MUTANTS.md`), `--quick` by
+//! the seeds that are known to notice.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod mutants;
@@ -23,6 +24,7 @@ struct Arguments {
     from: u64,
     seed: Option<u64>,
     mutants: bool,
+    quick: bool,
     bless: bool,
 }
 
@@ -32,6 +34,7 @@ fn arguments() -> Arguments {
         from: 1,
         seed: None,
         mutants: false,
+        quick: false,
         bless: false,
     };
     let mut rest = std::env::args().skip(1);
@@ -42,6 +45,7 @@ fn arguments() -> Arguments {
             "--from" => arguments.from = number(),
             "--seed" => arguments.seed = Some(number()),
             "--mutants" => arguments.mutants = true,
+            "--quick" => arguments.quick = true,
             "--bless" => arguments.bless = true,
             // What cargo passes to every test.
             _ => {}
@@ -58,6 +62,8 @@ fn main() {
     let arguments = arguments();
     if let Some(seed) = arguments.seed {
         one(seed);
+    } else if arguments.mutants && arguments.quick {
+        mutants::prove_quickly(arguments.seeds);
     } else if arguments.mutants {
         mutants::prove(arguments.seeds, arguments.bless);
     } else {

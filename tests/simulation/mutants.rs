@@ -1,21 +1,41 @@
-//! Each rule broken on purpose must be noticed.
+//! Each rule broken on purpose must be noticed: once with every plan held against `plan::check`,
+//! and once without, by what really happens alone.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use evenkeel::mutant::{Mutant, with};
-use evenkeel::sim::run_seed;
+use evenkeel::sim::log::Log;
+use evenkeel::sim::{run, script};
 
 const TABLE: &str = "src/sim/MUTANTS.md";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judge {
+    /// `plan::check` and the promises.
+    Both,
+    /// The promises alone, measured from outside.
+    Outside,
+}
 
 struct Caught {
     seed: u64,
     rule: &'static str,
 }
 
+fn noticed(mutant: Mutant, judge: Judge, seed: u64) -> Option<Caught> {
+    let mut script = script::draw(seed);
+    script.checked = judge == Judge::Both;
+    let outcome = with(Some(mutant), || run(script, Log::default()));
+    let rule = outcome.broken?.rule;
+    Some(Caught { seed, rule })
+}
+
 /// The first seed that notices, and by which rule.
-fn hunt(mutant: Mutant, seeds: u64) -> Option<Caught> {
+fn hunt(mutant: Mutant, judge: Judge, seeds: u64) -> Option<Caught> {
     let next = AtomicU64::new(1);
     let best: Mutex<Option<Caught>> = Mutex::new(None);
     std::thread::scope(|scope| {
@@ -27,13 +47,10 @@ fn hunt(mutant: Mutant, seeds: u64) -> Option<Caught> {
                     if seed > seeds || known.is_some_and(|k| k < seed) {
                         return;
                     }
-                    if let Some(broken) = with(Some(mutant), || run_seed(seed)).broken {
+                    if let Some(caught) = noticed(mutant, judge, seed) {
                         let mut best = best.lock().unwrap();
                         if best.as_ref().is_none_or(|b| seed < b.seed) {
-                            *best = Some(Caught {
-                                seed,
-                                rule: broken.rule,
-                            });
+                            *best = Some(caught);
                         }
                     }
                 }
@@ -43,37 +60,99 @@ fn hunt(mutant: Mutant, seeds: u64) -> Option<Caught> {
     best.into_inner().unwrap()
 }
 
+fn path() -> String {
+    format!("{}/{TABLE}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Makes the table anew, and compares or writes it.
 pub fn prove(seeds: u64, bless: bool) {
-    let survivors = AtomicUsize::new(0);
+    let mut survivors = 0;
     let mut table = String::from(
         "# Rules broken on purpose\n\n\
-         Each rule of `src/mutant.rs`, broken in the real code, and what noticed it: the first seed of\n\
-         the simulation that fails, and the promise that was not kept there. `make mutants` makes this\n\
-         table anew and compares; `make mutants BLESS=1` writes it.\n\n\
-         | broken rule | noticed as | by seed |\n|---|---|---|\n",
+         Each rule of `src/mutant.rs`, broken in the real code at the place where it is decided, and what\n\
+         noticed it: the promise that was not kept, and the first seed of the simulation in which it was not.\n\
+         On the left every plan is also held against `plan::check` (noticed as `plan`); on the right what really\n\
+         happens has to tell. The last seven are bugs that the simulation found.\n\n\
+         `make mutants` makes this table anew and compares; `make mutants BLESS=1` writes it. Seeds change with\n\
+         every change of the planner: that a rule is noticed at all is what counts, and `make test` holds that.\n\n\
+         | broken rule | noticed as | by seed | from outside alone | by seed |\n|---|---|---|---|---|\n",
     );
     for mutant in Mutant::ALL {
-        let row = match hunt(mutant, seeds) {
-            Some(caught) => format!("| {mutant:?} | {} | {} |", caught.rule, caught.seed),
-            None => {
-                survivors.fetch_add(1, Ordering::Relaxed);
-                format!("| {mutant:?} | **not noticed** within {seeds} seeds | |")
+        let mut row = format!("| {mutant:?} |");
+        for judge in [Judge::Both, Judge::Outside] {
+            match hunt(mutant, judge, seeds) {
+                Some(caught) => write!(row, " {} | {} |", caught.rule, caught.seed).unwrap(),
+                None => {
+                    survivors += usize::from(judge == Judge::Both);
+                    write!(row, " **not within {seeds}** | |").unwrap();
+                }
             }
-        };
+        }
         println!("{row}");
         writeln!(table, "{row}").unwrap();
     }
-    let path = format!("{}/{TABLE}", env!("CARGO_MANIFEST_DIR"));
     if bless {
-        std::fs::write(&path, &table).unwrap();
+        std::fs::write(path(), &table).unwrap();
     }
-    let survivors = survivors.into_inner();
     if survivors > 0 {
         println!("{survivors} broken rule(s) were not noticed");
         std::process::exit(1);
     }
-    if std::fs::read_to_string(&path).unwrap_or_default() != table {
+    if std::fs::read_to_string(path()).unwrap_or_default() != table {
         println!("{TABLE} is another: read the difference, then `make mutants BLESS=1`");
+        std::process::exit(1);
+    }
+}
+
+/// The seeds that noticed when the table was made.
+fn known() -> BTreeMap<String, u64> {
+    let table = std::fs::read_to_string(path()).unwrap_or_default();
+    let rows = table.lines().filter_map(|line| {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let name = cells.next()?.to_owned();
+        Some((name, cells.nth(1)?.parse().ok()?))
+    });
+    rows.collect()
+}
+
+/// Each rule's own seed first, and others only where that one notices no more.
+pub fn prove_quickly(seeds: u64) {
+    let begun = Instant::now();
+    let known = known();
+    let moved = Mutex::new(Vec::new());
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..super::threads() {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed) as usize;
+                    let Some(mutant) = Mutant::ALL.get(n) else {
+                        return;
+                    };
+                    let seed = known.get(&format!("{mutant:?}"));
+                    if seed
+                        .and_then(|s| noticed(*mutant, Judge::Both, *s))
+                        .is_none()
+                    {
+                        moved.lock().unwrap().push(*mutant);
+                    }
+                }
+            });
+        }
+    });
+    let moved = moved.into_inner().unwrap();
+    let survives = |m: &&Mutant| hunt(**m, Judge::Both, seeds).is_none();
+    let survivors: Vec<&Mutant> = moved.iter().filter(survives).collect();
+    println!(
+        "{} rules broken on purpose, {} noticed by another seed than {TABLE} says, {} not within \
+         {seeds} seeds, in {:.1} s",
+        Mutant::ALL.len(),
+        moved.len() - survivors.len(),
+        survivors.len(),
+        begun.elapsed().as_secs_f64(),
+    );
+    if !survivors.is_empty() {
+        println!("not noticed: {survivors:?}");
         std::process::exit(1);
     }
 }

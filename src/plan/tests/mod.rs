@@ -14,6 +14,7 @@ mod placing_indexed;
 mod promises;
 mod properties;
 mod rolling;
+mod silence;
 mod statuses;
 mod strategies;
 mod syncing;

@@ -293,12 +293,6 @@ impl World {
 
     pub fn wait(&mut self, seconds: u64) {
         self.now = self.now + Duration::from_secs(seconds);
-        let now = self.now;
-        for node in self.snapshot.nodes.values_mut() {
-            if node.liveness == Liveness::Ready {
-                node.last_heard = now;
-            }
-        }
     }
 
     /// Every node that can be heard moves each of its instances one step.

@@ -27,6 +27,7 @@ impl Lead {
         let Some(image) = &self.image else { return };
         let time = self.clock.time(now);
         let since = self.clock.time(self.since);
+        let checked = self.checked;
         let mut planned = None;
         let mut plan = |observed: &[Change], apps: &BTreeSet<AppKey>, ids: &mut IdSource| {
             let input = PlanInput {
@@ -47,7 +48,7 @@ impl Lead {
                 }
                 &seen
             };
-            if !plan.changes.is_empty() {
+            if checked && !plan.changes.is_empty() {
                 let found = check(before, &plan);
                 wishes
                     .broken
@@ -122,7 +123,7 @@ impl Lead {
                     Why::Liveness,
                 )
             }
-            Job::Verb(seed) => (verbs::decide(*seed, image, time), Why::Verb),
+            Job::Verb(seed) => (verbs::decide(*seed, image, time, ids), Why::Verb),
         };
         if decision.changes.is_empty() && decision.events.is_empty() {
             self.finished(job, planned, now, wishes);

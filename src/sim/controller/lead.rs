@@ -56,6 +56,7 @@ pub(super) enum Busy {
 
 pub struct Lead {
     pub epoch: Epoch,
+    pub(super) checked: bool,
     pub(super) keeper: Keeper<Moment>,
     pub(super) clock: Clock<Moment>,
     pub since: Moment,

@@ -1,13 +1,15 @@
 //! What is committed, held against what the repository and the nodes really hold.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Before, Seen, Stop, Truth, Watch};
 use crate::model::{
-    App, AppKey, Change, Goal, Instance, InstanceId, Liveness, RolloutPhase, Snapshot,
+    App, AppKey, Change, Goal, Instance, InstanceId, Liveness, Rollout, RolloutKind, RolloutPhase,
+    Snapshot,
 };
 use crate::plan::Settings;
 use crate::sim::controller::Why;
 use crate::sim::rng::Moment;
-use std::collections::{BTreeMap, BTreeSet};
 
 impl Watch {
     pub fn look(&self, before: &Snapshot, changes: &[Change]) -> Before {
@@ -26,7 +28,14 @@ impl Watch {
         };
         let mut rollouts = BTreeMap::new();
         for change in changes {
+            // One that goes forward in between ends the rollback before the next begins.
+            let forward = |r: &Rollout| {
+                let new = |f: &Rollout| f.app == r.app && f.kind == RolloutKind::Forward;
+                let of_app = |c: &Change| matches!(c, Change::PutRollout(f) if new(f));
+                changes.iter().any(of_app)
+            };
             if let Change::PutRollout(r) = change
+                && !forward(r)
                 && let Some(old) = before.apps.get(&r.app).and_then(App::active_rollout)
             {
                 rollouts.insert(r.app.clone(), (old.id, old.is_rollback()));

@@ -96,7 +96,8 @@ impl Watch {
         let container = places[act.node].machine.containers.get(&act.id);
         if container.is_some_and(|c| !c.volumes.is_empty()) {
             let twin = running.iter().find(|(n, id)| {
-                *id != act.id && places[*n].machine.containers[id].slot == seen.instance.slot
+                let other = &places[*n].machine.containers[id];
+                *id != act.id && other.slot == seen.instance.slot && !other.volumes.is_empty()
             });
             if twin.is_some() {
                 let slot = seen.instance.slot;
@@ -159,10 +160,9 @@ impl Watch {
                 continue;
             };
             let wanted = at_decision.and_then(|p| p.wanted.as_ref());
-            let new = self
-                .instances
-                .get(id)
-                .is_some_and(|s| Some(&s.instance.workload) == wanted);
+            let new = self.instances.get(id).is_some_and(|s| {
+                wanted == Some(&(s.instance.workload.clone(), s.instance.requests))
+            });
             let age = at_decision.map_or(Duration::ZERO, |p| p.min_healthy);
             let proven = !new
                 || self.database_stepped.is_some()

@@ -137,8 +137,8 @@ impl World {
             let since = self.desks[from]
                 .controller
                 .as_ref()
-                .and_then(|c| c.lead())
-                .map_or(Moment(0), |l| l.since);
+                .and_then(|c| c.leads_since())
+                .unwrap_or(Moment(0));
             let moves = changes.iter().filter(|c| is_move(c)).count();
             self.log.line(now, || {
                 let counts = crate::sim::log::count_changes(changes);

@@ -50,10 +50,6 @@ impl World {
             Happening::ControllerFreezes { which, ms } => {
                 self.freeze(which % desks, ms);
             }
-            Happening::ControllerClock { which, by_ms } => {
-                let desk = &mut self.desks[which % desks];
-                desk.set_clock(by_ms);
-            }
             Happening::ControllerCut { which, ms } => {
                 self.desks[which % desks].cut = true;
                 self.mend_in(ms, Mend::ControllerCut(which % desks));
