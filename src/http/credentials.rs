@@ -62,7 +62,6 @@ struct Entry {
 
 /// Whose token it is.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one per request, gone with it")]
 pub enum Holder {
     Admin,
     Agents,

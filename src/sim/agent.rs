@@ -62,7 +62,7 @@ pub struct Agent {
 impl Agent {
     pub fn start(node: usize, machine: &mut Machine, life: u64, seed: u64, out: &mut Out) -> Agent {
         let mut rng = Rng::new(seed, 7_000 + node as u64 * 1_000 + life);
-        let session = Uuid::from_u64_pair(rng.next(), rng.next());
+        let session = Uuid::from_u64_pair(rng.draw(), rng.draw());
         let born = out.now;
         let rate = Rate::draw(&mut rng);
         let mut local = Local::new([DOCKER]);

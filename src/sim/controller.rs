@@ -65,7 +65,7 @@ impl Controller {
                 next: now.plus(rng.between(0, 500)),
                 asking: false,
             },
-            ids: IdSource::new(rng.next()),
+            ids: IdSource::new(rng.draw()),
             settings: Settings::default(),
             awake_at: None,
             quiet: false,

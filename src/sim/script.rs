@@ -172,7 +172,7 @@ pub fn draw(seed: u64) -> Script {
     }
     for _ in 0..rng.below(5) {
         let at = Moment(rng.between(20_000, calm_at.0));
-        happenings.push((at, Happening::Verb { seed: rng.next() }));
+        happenings.push((at, Happening::Verb { seed: rng.draw() }));
     }
     for _ in 0..mood.faults {
         let at = Moment(rng.between(2_000, calm_at.0));
@@ -197,14 +197,14 @@ fn commit(rng: &mut Rng) -> Happening {
         0 | 1 => Happening::Revert {
             back: rng.between(1, 3) as usize,
         },
-        2 => Happening::MassDeletion { seed: rng.next() },
+        2 => Happening::MassDeletion { seed: rng.draw() },
         3 => Happening::GitEmpty {
             ms: rng.between(2_000, 40_000),
         },
         4 => Happening::GitDown {
             ms: rng.between(2_000, 60_000),
         },
-        _ => Happening::Commit { seed: rng.next() },
+        _ => Happening::Commit { seed: rng.draw() },
     }
 }
 
@@ -282,8 +282,8 @@ fn fault(kind: usize, rng: &mut Rng) -> Happening {
                 which,
                 ms: ms.min(40_000),
             },
-            2 => Happening::ContainerRemoved { seed: rng.next() },
-            _ => Happening::ContainerEnds { seed: rng.next() },
+            2 => Happening::ContainerRemoved { seed: rng.draw() },
+            _ => Happening::ContainerEnds { seed: rng.draw() },
         },
     }
 }

@@ -52,8 +52,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             .to_vec(),
         "constraints" => [
             "zone\0==\0a\0\0a",
-            "kernel\0>=\05.10\0version\06.1.0-rc1",
-            "rack\0<\010\0number\09.5",
+            "kernel\0>=\x005.10\0version\x006.1.0-rc1",
+            "rack\0<\x0010\0number\x009.5",
             "name\0matches\0^(a|b)+$\0\0abab",
             "zone\0in\0a\0\0b",
             "zone\0exists\0\0\0",

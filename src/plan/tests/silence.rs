@@ -84,7 +84,7 @@ fn nodes_that_joined_by_a_clock_to_come_hold_no_deadline_up() {
 #[test]
 fn a_node_that_was_heard_meanwhile_returns_without_another_report() {
     let mut world = starting();
-    let settings = world.settings.clone();
+    let settings = world.settings;
     let (since, name) = (world.now, "a".parse::<NodeName>().unwrap());
     world.wait(1);
     let last_heard = world.now;

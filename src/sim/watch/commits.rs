@@ -103,7 +103,9 @@ impl Watch {
                 instance,
                 goal: Goal::Stop { reason, .. },
             } => {
-                self.leaving(now, before, after, app, *instance, reason, truth);
+                if reason.contains("has been silent for") {
+                    self.left_silent(now, before, after, (app, *instance), truth);
+                }
                 self.images(now, after, app, *instance, truth);
                 self.last_stop.insert(app.clone(), now);
                 let silent = |seen: &Seen| {
@@ -248,19 +250,14 @@ impl Watch {
 
     /// A node is given up only after it was silent for as long as the app allows, and never
     /// when most are silent at once.
-    pub(super) fn leaving(
+    pub(super) fn left_silent(
         &mut self,
         now: Moment,
         before: &Before,
         after: &Snapshot,
-        app: &AppKey,
-        id: InstanceId,
-        reason: &str,
+        (app, id): (&AppKey, InstanceId),
         truth: &Truth<'_>,
     ) {
-        if !reason.contains("has been silent for") {
-            return;
-        }
         let Some(seen) = self.instances.get(&id) else {
             return;
         };

@@ -79,23 +79,20 @@ impl World {
                     self.acted(Act { node: n, id, kind });
                 }
                 let is_stop = matches!(op, Op::Stop { .. });
-                match (effect.ends, op.instance(), run) {
-                    (Some((ms, code)), Some(id), Some(run)) => {
-                        self.put(
-                            now.plus(ms),
-                            Event::Machine(n, Box::new(MachineEvent::Ends { id, run, code })),
-                        );
-                        if is_stop {
-                            let over = MachineEvent::Over {
-                                life,
-                                op,
-                                outcome: effect.outcome,
-                            };
-                            self.put(now.plus(ms + 5), Event::Machine(n, Box::new(over)));
-                            return;
-                        }
+                if let (Some((ms, code)), Some(id), Some(run)) = (effect.ends, op.instance(), run) {
+                    self.put(
+                        now.plus(ms),
+                        Event::Machine(n, Box::new(MachineEvent::Ends { id, run, code })),
+                    );
+                    if is_stop {
+                        let over = MachineEvent::Over {
+                            life,
+                            op,
+                            outcome: effect.outcome,
+                        };
+                        self.put(now.plus(ms + 5), Event::Machine(n, Box::new(over)));
+                        return;
                     }
-                    _ => {}
                 }
                 self.answer_op(n, life, op, effect.outcome);
             }

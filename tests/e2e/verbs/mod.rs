@@ -30,9 +30,11 @@ const OFFLINE: [&str; 9] = [
 /// What every test of this program runs as its subject.
 const ROLES: [&str; 3] = ["agent", "controller", "up"];
 
+type Runs<'a> = dyn Fn(&[&str]) -> Ran + 'a;
+
 /// Runs commands, and notes which verb was seen in which form.
 struct Book<'a> {
-    run: Box<dyn Fn(&[&str]) -> Ran + 'a>,
+    run: Box<Runs<'a>>,
     people: RefCell<BTreeSet<String>>,
     programs: RefCell<BTreeSet<String>>,
 }
