@@ -190,7 +190,7 @@ impl Worker {
         let orders = self.orders.borrow_and_update().clone();
         self.local.hold = orders.hold;
         if let Some(set) = orders.set {
-            self.local.admit(&set);
+            self.local.admit(&set, self.clock.now());
             self.desired = Some(set);
         }
     }

@@ -46,6 +46,8 @@ pub struct Bounds {
     pub replicas: usize,
     pub surge: usize,
     pub unavailable: usize,
+    /// All old ones may go before a new one comes.
+    pub recreate: bool,
 }
 
 impl Bounds {
@@ -56,6 +58,7 @@ impl Bounds {
             replicas: replicas as usize,
             surge: policy.max_surge.of_rounding_up(replicas) as usize,
             unavailable: policy.max_unavailable.of_rounding_down(replicas) as usize,
+            recreate: policy.strategy == Strategy::Recreate,
         }
     }
 }
@@ -125,7 +128,8 @@ fn step(
     creating: Creating,
     why: &str,
 ) {
-    let recreate = wanted.spec.rollout.strategy == Strategy::Recreate;
+    // By the policy of what is wanted in the end, also on the way there.
+    let recreate = bounds.recreate;
     adjust_requests(work, wanted);
     stop_idle(work, wanted, serving, why);
     stop_surplus(work, wanted, bounds);

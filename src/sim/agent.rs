@@ -75,7 +75,7 @@ impl Agent {
         local.restore(machine.kept.clone(), Millis(0));
         local.hold = hold;
         if let Some(set) = &set {
-            local.admit(set);
+            local.admit(set, Millis(0));
         }
         let mut agent = Agent {
             life,
@@ -276,7 +276,8 @@ impl Agent {
         machine.ledger_damaged = false;
         out.obeyed.push((self.node, set.epoch, set.generation));
         self.local.hold = None;
-        self.local.admit(&set);
+        let now = self.millis(out.now);
+        self.local.admit(&set, now);
         self.desired = Some(set);
     }
 

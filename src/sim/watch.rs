@@ -92,6 +92,8 @@ pub struct Watch {
     rollouts: BTreeMap<RolloutId, Moment>,
     /// While nothing may be done.
     pub resting: bool,
+    /// When the leader that decided last began to watch.
+    led_since: Moment,
 }
 
 impl Watch {

@@ -610,7 +610,12 @@ impl Memory {
     }
 
     /// Whether its probes and its run make it ready; notes the turn.
-    fn judge_readiness(&mut self, instance: &DesiredInstance, now: Millis, notes: &mut Vec<Note>) {
+    pub(super) fn judge_readiness(
+        &mut self,
+        instance: &DesiredInstance,
+        now: Millis,
+        notes: &mut Vec<Note>,
+    ) {
         let health = &instance.run.health;
         let good = |kind: ProbeKind| {
             probe_of(health, kind).is_none() || self.tracks.get(&kind).is_some_and(Track::is_good)

@@ -214,10 +214,16 @@ impl Local {
     }
 
     /// Makes room for a new set and forgets what nobody speaks of any more.
-    pub fn admit(&mut self, desired: &DesiredSet) {
+    pub fn admit(&mut self, desired: &DesiredSet, now: Millis) {
         for instance in desired.instances.values() {
             let memory = self.instances.entry(instance.id).or_default();
             memory.grace = Some(instance.run.stop_grace_period);
+            // Seen before it was known what is wanted of it, as after a ledger was lost.
+            let ran_ready =
+                memory.running_since.is_some() && memory.kept.ready_run == memory.kept.seen_run;
+            if ran_ready && memory.ready_since.is_none() {
+                memory.judge_readiness(instance, now, &mut Vec::new());
+            }
         }
         let runtimes = &self.runtimes;
         self.instances.retain(|id, memory| {

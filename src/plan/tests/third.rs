@@ -82,3 +82,23 @@ fn where_both_others_are_rejected_the_third_comes_at_once() {
     assert_eq!(world.app("web").quarantine.len(), 2);
     ends_at(&mut world, "web:1", &["web:2", "web:3"]);
 }
+
+/// The one of two versions that stays was declared with `recreate`: what comes in the end
+/// promises that all serve, and that holds on the way, too.
+#[test]
+fn on_the_way_to_a_third_version_its_own_policy_holds() {
+    let mut world = two_versions();
+    let recreate = |s: &mut AppSpec| s.rollout.strategy = crate::model::spec::Strategy::Recreate;
+    world.declare("web", "0002", spec("web:2").replicas(5).with(recreate));
+    world.settle();
+    world.declare("web", "0003", spec("web:3").replicas(5));
+    while !world.serving("web").contains("web:3 x2") {
+        world.rounds(1);
+    }
+    world.watch();
+    world.declare("web", "0004", spec("web:4").replicas(5));
+    while world.serving("web") != "web:4 x5" {
+        world.rounds(1);
+    }
+    assert!(world.low[&key("web")] >= 5);
+}

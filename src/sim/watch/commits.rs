@@ -62,6 +62,7 @@ impl Watch {
         why: Why,
         truth: &Truth<'_>,
     ) {
+        self.led_since = truth.since;
         if self.resting
             && let Some(change) = changes.iter().find(|c| {
                 matches!(

@@ -148,7 +148,10 @@ impl Watch {
             .map_or(stop.at, |at| stop.at.max(*at));
         let at_decision = promises.iter().rev().find(|p| p.since <= decided).copied();
         let window = self.news(now).max(now.0 - stop.at.0);
-        let from = stop.at.0.saturating_sub(window);
+        // Of what was lost before its time, and shortly after, a leader cannot know.
+        let led = Some(self.led_since).filter(|led| led.0 + window > stop.at.0);
+        let known = led.map_or(stop.at, |led| led.min(stop.at));
+        let from = known.0.saturating_sub(window);
         let mut available = 0;
         let mut lost = 0;
         for container in places.iter().flat_map(|p| &p.machine.containers) {

@@ -374,7 +374,7 @@ fn a_restarted_agent_takes_over_what_runs() {
     let kept = world.local.kept();
     world.local = crate::agent::step::Local::new([DOCKER]);
     world.local.restore(kept, world.at());
-    world.local.admit(&world.desired.clone());
+    world.local.admit(&world.desired.clone(), world.at());
     world.forget_log();
     world.look();
     world.settle();
@@ -384,6 +384,21 @@ fn a_restarted_agent_takes_over_what_runs() {
         "no dip in readiness"
     );
     assert!(!world.has_note("ready"), "and it is not told again");
+}
+
+/// Its ledger was lost: it looks before it is told what is wanted.
+#[test]
+fn what_was_ready_is_ready_for_an_agent_that_is_told_of_it_late() {
+    let it = instance(1).with(|r| r.health.readiness = Some(tcp_probe()));
+    let mut world = running([it]);
+    world.probe(id(1), ProbeKind::Readiness, true);
+    let (kept, desired) = (world.local.kept(), world.desired.clone());
+    world.local = crate::agent::step::Local::new([DOCKER]);
+    world.local.restore(kept, world.at());
+    world.desired.instances.clear();
+    world.look();
+    world.desire(desired);
+    assert!(world.view(id(1)).ready_since.is_some());
 }
 
 #[test]

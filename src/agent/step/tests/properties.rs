@@ -100,7 +100,7 @@ fn happen(world: &mut World, generation: &mut i64, happening: &Happening) {
             world.local = crate::agent::step::Local::new([crate::agent::step::DOCKER]);
             world.local.restore(kept, world.at());
             let desired = world.desired.clone();
-            world.local.admit(&desired);
+            world.local.admit(&desired, world.at());
             world.look();
         }
     }

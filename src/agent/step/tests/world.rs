@@ -39,7 +39,7 @@ impl World {
             in_flight: Vec::new(),
         };
         let desired = world.desired.clone();
-        world.local.admit(&desired);
+        world.local.admit(&desired, world.at());
         world.look();
         world
     }
@@ -49,7 +49,7 @@ impl World {
     }
 
     pub fn desire(&mut self, desired: DesiredSet) {
-        self.local.admit(&desired);
+        self.local.admit(&desired, self.at());
         self.desired = desired;
     }
 
