@@ -30,6 +30,7 @@ pub const ADMIN: &str = "fedcba9876543210fedcba9876543210";
 pub struct Cluster {
     pub handle: Handle,
     pub url: String,
+    pub store: Store,
     repo: Mutex<TestRepo>,
     pub fleet: Fleet,
     stop: CancellationToken,
@@ -57,7 +58,11 @@ impl Cluster {
         let stop = CancellationToken::new();
         let options = Options::new("bench", "bench", url.clone());
         let handle = controller::start(store.clone(), mirrors, options, stop.clone());
-        let state = AppState::new(handle.clone(), Some(store), Tokens::new(ADMIN, TOKEN));
+        let state = AppState::new(
+            handle.clone(),
+            Some(store.clone()),
+            Tokens::new(ADMIN, TOKEN),
+        );
         tokio::spawn(serve(listener, state, stop.clone()));
         let leads = || handle.status().role == controller::Role::Leader;
         until("leadership", LONG, leads).await;
@@ -67,6 +72,7 @@ impl Cluster {
         Cluster {
             handle,
             url,
+            store,
             repo: Mutex::new(repo),
             fleet,
             stop,
@@ -75,9 +81,9 @@ impl Cluster {
         }
     }
 
-    /// Returns the commit.
+    /// Returns the commit. Many files take seconds, in which the controller needs its threads.
     pub fn commit(&self, files: &[(&str, Option<&str>)]) -> String {
-        self.repo.lock().unwrap().commit("apps", files)
+        tokio::task::block_in_place(|| self.repo.lock().unwrap().commit("apps", files))
     }
 
     pub fn source() -> SourceName {

@@ -7,13 +7,14 @@
 use std::time::{Duration, Instant};
 
 use evenkeel::api::agent::Report;
+use evenkeel::model::Snapshot;
 use uuid::Uuid;
 
 use crate::cluster::{Cluster, LONG};
 use crate::fleet::{self, until};
 use crate::samples::Spread;
 use crate::table::Figure;
-use crate::{cpu, planner, tree};
+use crate::{cpu, tree};
 
 const APPS: [usize; 3] = [100, 1_000, 10_000];
 const NODES: usize = 100;
@@ -27,6 +28,8 @@ struct Measured {
     /// Processor time of this process and of Postgres.
     cpu: [Duration; 2],
     memory: f64,
+    /// Seconds in which a new leader reads all of it.
+    load: f64,
     report: f64,
     report_cpu: f64,
 }
@@ -72,6 +75,12 @@ pub async fn measure() -> Vec<Figure> {
             "KiB",
             listed(&|m| format!("{:.1} KiB", m.memory / 1024.0)),
         ),
+        Figure::told(
+            &format!("{} apps read from Postgres, as a new leader does", APPS[2]),
+            large.load,
+            "s",
+            listed(&|m| format!("{:.3} s", m.load)),
+        ),
         Figure::growth(
             &format!("a health report among {} apps / among {}", APPS[2], APPS[0]),
             large.report / each[0].report,
@@ -99,7 +108,7 @@ async fn of(apps: usize) -> Measured {
     let begun = Instant::now();
     cluster.follow().await;
     let placed = || {
-        let count = |s: &evenkeel::model::Snapshot| {
+        let count = |s: &Snapshot| {
             s.apps.len() == apps && s.apps.values().all(|app| !app.instances.is_empty())
         };
         cluster.handle.read(count).unwrap_or(false)
@@ -108,7 +117,7 @@ async fn of(apps: usize) -> Measured {
     let took = begun.elapsed();
     let now = cluster.cpu();
     let proven = || {
-        let stable = |s: &evenkeel::model::Snapshot| {
+        let stable = |s: &Snapshot| {
             let rests = |app: &evenkeel::model::App| app.active_rollout().is_none();
             s.apps.values().all(rests)
         };
@@ -116,12 +125,18 @@ async fn of(apps: usize) -> Measured {
     };
     until("the apps' health", LONG, proven).await;
     let memory = (resident() - before) / apps as f64;
+    let begun = Instant::now();
+    let loaded = cluster.store.load().await.unwrap();
+    let load = begun.elapsed().as_secs_f64();
+    assert_eq!(loaded.apps.len(), apps);
+    drop(loaded);
     let (report, report_cpu) = reports(&cluster).await;
     cluster.end().await;
     Measured {
         took,
         cpu: [now[0] - cpu[0], now[1] - cpu[1]],
         memory,
+        load,
         report,
         report_cpu,
     }
@@ -130,24 +145,24 @@ async fn of(apps: usize) -> Measured {
 /// One instance's readiness comes and goes: seconds until that is in Postgres, and of the
 /// processor.
 async fn reports(cluster: &Cluster) -> (f64, f64) {
-    let node = planner::node(0);
+    let any = |s: &Snapshot| {
+        let mut instances = s.apps.values().flat_map(|app| app.instances.values());
+        instances.next().map(|i| (i.id, i.node.clone()))
+    };
+    let (id, name) = cluster.handle.read(any).unwrap().unwrap();
+    let facts = cluster.handle.read(|s| s.nodes[&name].facts.clone());
     let mut report = Report {
-        node: node.name,
+        node: name,
         // A later process of its agent.
         session: Uuid::from_u128(7 << 64),
         sequence: 0,
-        facts: node.facts,
+        facts: facts.unwrap(),
         applied: None,
         full: true,
         instances: Vec::new(),
         images: Default::default(),
         notes: Vec::new(),
     };
-    let id = cluster
-        .handle
-        .read(|s| s.usage(&report.node)?.instances.keys().next().copied())
-        .unwrap()
-        .unwrap();
     let mut walls = Vec::new();
     let begun = cpu::of_this_process();
     for turn in 0..REPORTS {

@@ -23,8 +23,9 @@ use crate::planner;
 /// First argument of such a process.
 pub const MODE: &str = "fleet";
 
-/// Reports under way at a time: bounds the sockets beside the streams.
-const REPORTS: usize = 64;
+/// Reports under way at a time: bounds the sockets beside the streams. Real agents do not
+/// wait for each other.
+const REPORTS: usize = 1024;
 
 /// Between two words of the process.
 const WORD: Duration = Duration::from_millis(5);

@@ -20,8 +20,10 @@ use crate::plan::hearing::Order;
 use crate::plan::observe::{NodeReport, apps_to_follow, plan_report};
 use crate::plan::{Decision, IdSource, PlanInput, Scope};
 
-/// Reports in one commit: bounds how long one waits for the others.
-const BATCH: usize = 256;
+/// Reports in one commit, and instances of which they tell: bounds how long one waits for
+/// the others. After a large rollout thousands of nodes speak at once.
+const BATCH: usize = 1024;
+const BATCH_INSTANCES: usize = 25_000;
 
 /// What is done in the reports' own commit.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,10 @@ impl Handle {
         sequence: u64,
         report: NodeReport,
     ) -> Result<(), Error> {
+        // Who speaks is alive, however long what it says waits for its turn.
+        lock(&self.0.agents)
+            .hearing
+            .alive(&report.node, Instant::now());
         let (answer, taken) = oneshot::channel();
         lock(&self.0.arrivals).push_back(Arrival {
             session,
@@ -93,11 +99,16 @@ fn next_batch(arrivals: &mut VecDeque<Arrival>) -> Vec<Arrival> {
     let mut nodes = BTreeSet::new();
     let mut batch = Vec::new();
     let mut later = VecDeque::new();
+    let mut instances = 0;
     while batch.len() < BATCH
+        && instances < BATCH_INSTANCES
         && let Some(arrival) = arrivals.pop_front()
     {
         match nodes.insert(arrival.node().clone()) {
-            true => batch.push(arrival),
+            true => {
+                instances += arrival.report.instances.len();
+                batch.push(arrival);
+            }
             false => later.push_back(arrival),
         }
     }

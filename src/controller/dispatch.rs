@@ -4,6 +4,7 @@
 //! A stream does its own work when it is polled; there is no task behind it.
 //! It ends with the leadership, and when a newer session of the node begins.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -13,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::agents::Connection;
 use super::{Error, Handle, lock};
 use crate::api::agent::{HEARTBEAT_SECONDS, ToAgent};
-use crate::model::{DesiredSet, NodeName};
-use crate::plan::dispatch::desired_set;
+use crate::model::{DesiredInstance, DesiredSet, NodeName};
+use crate::plan::dispatch::sharing_set;
 
 struct Telling {
     handle: Handle,
@@ -89,7 +90,10 @@ impl Telling {
         let cluster = self.handle.cluster();
         let set = self
             .handle
-            .read(|s| desired_set(s, cluster, leading.epoch, &self.node))
+            .read(|s| {
+                let specs = &mut lock(&self.handle.0.run_specs);
+                sharing_set(s, cluster, leading.epoch, &self.node, specs)
+            })
             .ok()?;
         if self
             .sent
@@ -104,5 +108,24 @@ impl Telling {
 }
 
 fn same_content(a: &DesiredSet, b: &DesiredSet) -> bool {
-    a.epoch == b.epoch && a.instances == b.instances && a.images == b.images
+    a.epoch == b.epoch
+        && a.images == b.images
+        && a.instances.len() == b.instances.len()
+        && a.instances.values().zip(b.instances.values()).all(same)
+}
+
+/// Sets share their run specs: most need not be looked into.
+fn same((a, b): (&DesiredInstance, &DesiredInstance)) -> bool {
+    let DesiredInstance {
+        id,
+        app,
+        slot,
+        release,
+        commit,
+        goal,
+        run,
+    } = a;
+    (id, slot, release, goal) == (&b.id, &b.slot, &b.release, &b.goal)
+        && (app, commit) == (&b.app, &b.commit)
+        && (Arc::ptr_eq(run, &b.run) || run == &b.run)
 }

@@ -56,6 +56,7 @@ pub use crate::plan::{AppReport, Decision, IdSource, Refusal};
 use crate::clock;
 use crate::git::Mirrors;
 use crate::model::{AppKey, Event, Snapshot, Timestamp};
+use crate::plan::dispatch::RunSpecs;
 use crate::plan::touched::{Marks, Touched};
 use crate::store::Store;
 use image::Image;
@@ -81,6 +82,8 @@ struct Inner {
     sources_changed: Notify,
     syncs: Mutex<sync::Tasks>,
     agents: Mutex<agents::Agents>,
+    /// What the nodes' sets have in common.
+    run_specs: Mutex<RunSpecs>,
     /// Reports that wait to be taken in.
     arrivals: Mutex<VecDeque<arrivals::Arrival>>,
     arrived: Notify,
@@ -121,6 +124,7 @@ pub fn start(store: Store, mirrors: Mirrors, options: Options, stop: Cancellatio
         sources_changed: Notify::new(),
         syncs: Mutex::default(),
         agents: Mutex::default(),
+        run_specs: Mutex::default(),
         arrivals: Mutex::default(),
         arrived: Notify::new(),
         streams: Mutex::default(),

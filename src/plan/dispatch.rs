@@ -1,6 +1,6 @@
 //! A node's full desired set, as a pure function of the snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::model::desired::DesiredGoal;
@@ -8,12 +8,71 @@ use crate::model::{
     App, DesiredInstance, DesiredSet, Epoch, Goal, Instance, NodeName, Release, RunSpec, Snapshot,
 };
 
+/// Run specs that were made before, so that the sets of all nodes share one of each release.
+#[derive(Debug, Default)]
+pub struct RunSpecs {
+    /// By the addresses of the two releases: these stay theirs, for they are held.
+    made: HashMap<(usize, usize), Made>,
+    /// How many there may be before those in no set any more are let go.
+    room: usize,
+}
+
+#[derive(Debug)]
+struct Made {
+    run: Arc<RunSpec>,
+    _own: Arc<Release>,
+    _settings: Arc<Release>,
+}
+
+impl RunSpecs {
+    /// Fewer are not worth a look.
+    pub const LEAST_ROOM: usize = 256;
+
+    pub fn len(&self) -> usize {
+        self.made.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.made.is_empty()
+    }
+
+    fn of(&mut self, own: &Arc<Release>, settings: &Arc<Release>) -> Arc<RunSpec> {
+        let key = (Arc::as_ptr(own).addr(), Arc::as_ptr(settings).addr());
+        if let Some(made) = self.made.get(&key) {
+            return Arc::clone(&made.run);
+        }
+        if self.made.len() >= self.room.max(RunSpecs::LEAST_ROOM) {
+            self.made.retain(|_, made| Arc::strong_count(&made.run) > 1);
+            self.room = 2 * self.made.len();
+        }
+        let run = Arc::new(run_spec(own, settings));
+        let made = Made {
+            run: Arc::clone(&run),
+            _own: Arc::clone(own),
+            _settings: Arc::clone(settings),
+        };
+        self.made.insert(key, made);
+        run
+    }
+}
+
 /// Everything `node` is to hold. Costs as much as the node has instances.
 pub fn desired_set(
     snapshot: &Snapshot,
     cluster: &str,
     epoch: Epoch,
     node: &NodeName,
+) -> DesiredSet {
+    sharing_set(snapshot, cluster, epoch, node, &mut RunSpecs::default())
+}
+
+/// The same, with the run specs of other sets wherever they say the same.
+pub fn sharing_set(
+    snapshot: &Snapshot,
+    cluster: &str,
+    epoch: Epoch,
+    node: &NodeName,
+    specs: &mut RunSpecs,
 ) -> DesiredSet {
     let mut set = DesiredSet {
         cluster: cluster.to_owned(),
@@ -28,7 +87,7 @@ pub fn desired_set(
             continue;
         };
         if let Some(instance) = app.instances.get(id)
-            && let Some(desired) = desired_instance(app, instance)
+            && let Some(desired) = desired_instance(app, instance, specs)
         {
             set.instances.insert(*id, desired);
         }
@@ -49,7 +108,11 @@ pub fn desired_set(
     set
 }
 
-fn desired_instance(app: &App, instance: &Instance) -> Option<DesiredInstance> {
+fn desired_instance(
+    app: &App,
+    instance: &Instance,
+    specs: &mut RunSpecs,
+) -> Option<DesiredInstance> {
     let own = app.releases.get(&instance.release)?;
     Some(DesiredInstance {
         id: instance.id,
@@ -63,7 +126,7 @@ fn desired_instance(app: &App, instance: &Instance) -> Option<DesiredInstance> {
                 reason: reason.clone(),
             },
         },
-        run: run_spec(own, settings_of(app, own)),
+        run: specs.of(own, settings_of(app, own)),
     })
 }
 
@@ -76,9 +139,9 @@ fn settings_of<'a>(app: &'a App, own: &'a Arc<Release>) -> &'a Arc<Release> {
     }
 }
 
-fn run_spec(own: &Release, settings: &Release) -> Arc<RunSpec> {
+fn run_spec(own: &Release, settings: &Release) -> RunSpec {
     let spec = &settings.spec;
-    Arc::new(RunSpec {
+    RunSpec {
         workload: own.spec.workload.clone(),
         image: own.image().map(str::to_owned),
         pull_policy: spec.image_pull_policy,
@@ -87,5 +150,5 @@ fn run_spec(own: &Release, settings: &Release) -> Arc<RunSpec> {
         restart: spec.restart.clone(),
         stop_grace_period: spec.stop_grace_period,
         labels: spec.labels.clone(),
-    })
+    }
 }

@@ -15,7 +15,7 @@ use crate::model::{
     App, Instance, Node, Release, ReleaseState, RolloutPhase, Scheduling, Snapshot, Timestamp,
 };
 
-fn is_draining(node: &Node) -> bool {
+pub(super) fn is_draining(node: &Node) -> bool {
     match node.scheduling {
         Scheduling::Draining => true,
         Scheduling::Active | Scheduling::Cordoned => false,
@@ -25,7 +25,7 @@ fn is_draining(node: &Node) -> bool {
 /// Whether `instance` would go only because of its node.
 pub fn is_leaving(work: &Work<'_>, instance: &Instance) -> bool {
     let draining = |n: &Node| is_draining(n);
-    !work.overlay().is_ideal()
+    work.any_drained()
         && instance.volumes.is_empty()
         && work
             .input

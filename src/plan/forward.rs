@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::exchange::{Creating, Serving, plan_exchange};
 use super::place::{Funnel, Overlay};
 use super::verdict::{healthy_slots, is_complete};
-use super::work::Work;
+use super::work::{Hosts, Work};
 use super::{IdSource, PlanInput};
 use crate::model::{
-    App, Change, Goal, InstancePhase, InstanceStatus, Liveness, NodeName, Release, Timestamp,
+    App, Change, Goal, Instance, InstancePhase, InstanceStatus, NodeName, Release, Timestamp,
 };
 
 /// How the run ended.
@@ -57,9 +57,10 @@ fn run_on(
     let mut nodes = BTreeSet::new();
     // Each round moves at least one instance by one step, and each takes two.
     let rounds = 4 * (copy.instances.len() + app.replicas_of(release) as usize) + 8;
+    let hosts = Hosts::of(input, &copy, overlay);
     for _ in 0..rounds {
-        settle(input, &mut copy, overlay);
-        let mut work = Work::trial(input, copy, overlay, &mut ids);
+        settle(input, &mut copy, overlay, &hosts);
+        let mut work = Work::trial(hosts.clone(), input, copy, overlay, &mut ids);
         if is_complete(&work, release) {
             return Forward {
                 fits: true,
@@ -80,7 +81,10 @@ fn run_on(
         if changes.is_empty() {
             return Forward {
                 fits: false,
-                served: healthy_slots(&Work::trial(input, copy, overlay, &mut ids), release),
+                served: healthy_slots(
+                    &Work::trial(hosts.clone(), input, copy, overlay, &mut ids),
+                    release,
+                ),
                 nodes,
                 funnel: report.funnel,
                 waits_for,
@@ -96,23 +100,22 @@ fn run_on(
     }
 }
 
+/// By an earlier round.
+fn is_settled(instance: &Instance, long_ago: Timestamp) -> bool {
+    let ready_since = instance.status.as_ref().and_then(|s| s.ready_since);
+    ready_since == Some(long_ago)
+}
+
 /// Everything that was started is healthy, everything that was stopped is gone.
 /// Instances on silent nodes stay as they are.
-fn settle(input: &PlanInput<'_>, app: &mut App, overlay: &mut Overlay) {
-    let heard = |node: &NodeName| {
-        overlay.is_ideal()
-            || input
-                .snapshot
-                .nodes
-                .get(node)
-                .is_some_and(|n| n.liveness == Liveness::Ready)
-    };
+fn settle(input: &PlanInput<'_>, app: &mut App, overlay: &mut Overlay, hosts: &Hosts) {
     let long_ago = Timestamp(i64::MIN / 2);
     let mut gone = Vec::new();
     for instance in app.instances.values_mut() {
         match &instance.goal {
             Goal::Stop { .. } => gone.push(instance.id),
-            Goal::Run if heard(&instance.node) => {
+            Goal::Run if is_settled(instance, long_ago) => {}
+            Goal::Run if hosts.hears(&instance.node) => {
                 instance.status = Some(InstanceStatus {
                     phase: InstancePhase::Running,
                     ready: true,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{App, AppKey, Change, InstanceId, NodeName, Snapshot};
+use crate::model::{App, AppKey, Change, InstanceId, NodeName, Rollout, Snapshot};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Touched {
@@ -44,14 +44,17 @@ impl Touched {
             | Change::SetHome { .. }
             | Change::Observe { .. } => {}
 
-            Change::AddRelease(release) => self.nodes_of(before, &release.app),
+            Change::AddRelease(release) => {
+                let known = before.apps.get(&release.app);
+                // A new one runs nowhere yet.
+                if known.is_some_and(|app| app.releases.contains_key(&release.id)) {
+                    self.nodes_of(before, &release.app);
+                }
+            }
             Change::PinImage { app, .. }
             | Change::ForgetRelease { app, .. }
             | Change::SetTarget { app, .. } => self.nodes_of(before, app),
-            Change::PutRollout(rollout) => {
-                self.nodes_of(before, &rollout.app);
-                self.dispatch.extend(rollout.prepare.iter().cloned());
-            }
+            Change::PutRollout(rollout) => self.images_of(before, rollout),
             Change::RemoveApp { app } => {
                 self.nodes_of(before, app);
                 self.frees = true;
@@ -91,6 +94,20 @@ impl Touched {
         if let Some(app) = before.apps.get(app) {
             self.dispatch.extend(nodes(app).cloned());
         }
+    }
+
+    /// Of a rollout the sets know which image it brings where: not how far it is.
+    fn images_of(&mut self, before: &Snapshot, rollout: &Rollout) {
+        let old = before.apps.get(&rollout.app);
+        let old = old.and_then(|app| app.active_rollout());
+        let new = Some(rollout).filter(|r| r.is_active());
+        if let (Some(old), Some(new)) = (old, new)
+            && (old.to, &old.prepare) == (new.to, &new.prepare)
+        {
+            return;
+        }
+        let nodes = old.into_iter().chain(new).flat_map(|r| &r.prepare);
+        self.dispatch.extend(nodes.cloned());
     }
 
     fn node_of(&mut self, before: &Snapshot, app: &AppKey, instance: &InstanceId) {

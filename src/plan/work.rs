@@ -1,9 +1,11 @@
 //! The working copy of one app while it is planned: it sees its own changes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::drain::is_draining;
 use super::place::{Funnel, Overlay, Request, Siblings, place};
 use super::report::Waiting;
 use super::{AppReport, Decision, IdSource, Plan, PlanInput};
@@ -24,12 +26,43 @@ pub struct Work<'a> {
     events: Vec<Event>,
     report: AppReport,
     wake_at: Option<Timestamp>,
-    /// All of its instances are on nodes that are heard.
-    heard: bool,
+    hosts: Hosts,
     /// Only tried out: nobody reads its events.
     trial: bool,
     /// Where the instances are, until something else than a placement changes that.
     siblings: Option<Siblings>,
+}
+
+/// What is the same of all nodes that hold instances of an app: looked up once, it need not
+/// be for each instance. Placed ones change nothing of it: they come on nodes that are heard
+/// and take new ones.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts {
+    /// Those that are not heard.
+    silent: BTreeSet<NodeName>,
+    /// Some are being drained.
+    drained: bool,
+}
+
+impl Hosts {
+    pub fn of(input: &PlanInput<'_>, app: &App, overlay: &Overlay) -> Hosts {
+        let mut hosts = Hosts::default();
+        if overlay.is_ideal() {
+            return hosts;
+        }
+        for instance in app.instances.values() {
+            let node = input.snapshot.nodes.get(&instance.node);
+            if node.is_none_or(|n| n.liveness != Liveness::Ready) {
+                hosts.silent.insert(instance.node.clone());
+            }
+            hosts.drained |= node.is_some_and(is_draining);
+        }
+        hosts
+    }
+
+    pub fn hears(&self, node: &NodeName) -> bool {
+        self.silent.is_empty() || !self.silent.contains(node)
+    }
 }
 
 impl<'a> Work<'a> {
@@ -39,25 +72,23 @@ impl<'a> Work<'a> {
         overlay: &'a mut Overlay,
         ids: &'a mut IdSource,
     ) -> Work<'a> {
-        let mut work = Work::trial(input, app.clone(), overlay, ids);
+        let hosts = Hosts::of(input, app, overlay);
+        let mut work = Work::trial(hosts, input, app.clone(), overlay, ids);
         work.trial = false;
         work
     }
 
     /// Its changes are carried out by nobody, and it records no events of instances.
     pub fn trial(
+        hosts: Hosts,
         input: &'a PlanInput<'a>,
         app: App,
         overlay: &'a mut Overlay,
         ids: &'a mut IdSource,
     ) -> Work<'a> {
-        let is_heard = |instance: &Instance| {
-            let node = input.snapshot.nodes.get(&instance.node);
-            node.is_some_and(|n| n.liveness == Liveness::Ready)
-        };
         Work {
             input,
-            heard: overlay.is_ideal() || app.instances.values().all(is_heard),
+            hosts,
             trial: true,
             app,
             overlay,
@@ -212,7 +243,7 @@ impl<'a> Work<'a> {
 
     pub fn observe<'i>(&self, instance: &'i Instance) -> Observed<'i> {
         // Placed ones come on nodes that are heard.
-        if !self.heard {
+        if !self.hosts.hears(&instance.node) {
             let seen = self.input.snapshot.observe(instance);
             if seen == Observed::Unknown && mutant(Mutant::UnknownIsAbsent) {
                 return Observed::Absent;
@@ -228,7 +259,7 @@ impl<'a> Work<'a> {
 
     /// For how long the node has been silent; `None`: it can be heard.
     pub fn silence(&self, node: &NodeName) -> Option<Duration> {
-        if self.heard {
+        if self.hosts.hears(node) {
             return None;
         }
         match self.input.snapshot.nodes.get(node) {
@@ -262,9 +293,14 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Whether the node of any of its instances is being drained.
+    pub fn any_drained(&self) -> bool {
+        self.hosts.drained
+    }
+
     /// Whether all nodes are heard that hold instances of the app.
     pub fn all_heard(&self) -> bool {
-        self.heard
+        self.hosts.silent.is_empty()
     }
 
     pub fn overlay(&self) -> &Overlay {

@@ -16,5 +16,4 @@ mod outbox;
 mod pg;
 mod private;
 mod round_trip;
-mod speed;
 mod support;

@@ -18,4 +18,5 @@ mod silence;
 mod statuses;
 mod strategies;
 mod syncing;
+mod telling;
 mod third;

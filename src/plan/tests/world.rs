@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::telling::Told;
 use crate::model::instance::{Exit, Failure, FailureKind};
 use crate::model::node::{ImageState, NodeFacts, RUNTIME_DOCKER, RUNTIME_PROCESS};
 use crate::model::quantity::{CountOrPercent, Resources};
@@ -147,6 +148,7 @@ pub struct World {
     pub high: BTreeMap<AppKey, usize>,
     pub log: Vec<Event>,
     pub outbox: Vec<OutboxEntry>,
+    pub told: Told,
     pub last: Plan,
     /// Every planning run that changed something, for whoever asked by `Some`.
     pub trail: Option<Vec<Moment>>,
@@ -173,6 +175,7 @@ impl World {
             high: BTreeMap::new(),
             log: Vec::new(),
             outbox: Vec::new(),
+            told: Told::default(),
             last: Plan::default(),
             trail: None,
         };
@@ -213,7 +216,9 @@ impl World {
     pub fn apply(&mut self, changes: &[Change]) {
         self.outbox
             .extend(next_statuses("test", &self.snapshot, changes));
+        self.told.wake(&self.snapshot, changes);
         self.snapshot.apply_all(changes).unwrap();
+        self.told.tell(&self.snapshot);
         self.snapshot.generation = self.snapshot.generation.next();
     }
 
