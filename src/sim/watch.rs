@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::apps::Tree;
 use super::rng::Moment;
 use super::world::Place;
+use crate::model::SpecDigest;
 use crate::model::quantity::Resources;
 use crate::model::spec::Strategy;
 use crate::model::{
@@ -73,6 +74,8 @@ pub struct Before {
     silent: usize,
     nodes: usize,
     rollouts: BTreeMap<AppKey, (RolloutId, bool)>,
+    /// Of the apps that a rollout is written for.
+    quarantined: BTreeMap<AppKey, BTreeSet<SpecDigest>>,
 }
 
 #[derive(Default)]

@@ -27,7 +27,14 @@ impl Watch {
             BTreeSet::new()
         };
         let mut rollouts = BTreeMap::new();
+        let mut quarantined = BTreeMap::new();
         for change in changes {
+            if let Change::PutRollout(r) = change
+                && let Some(app) = before.apps.get(&r.app)
+            {
+                let digests = app.quarantine.keys().cloned().collect();
+                quarantined.insert(r.app.clone(), digests);
+            }
             // One that goes forward in between ends the rollback before the next begins.
             let forward = |r: &Rollout| {
                 let new = |f: &Rollout| f.app == r.app && f.kind == RolloutKind::Forward;
@@ -50,6 +57,7 @@ impl Watch {
                 .count(),
             nodes: before.nodes.len(),
             rollouts,
+            quarantined,
         }
     }
 
@@ -151,10 +159,20 @@ impl Watch {
                 }
             }
             Change::PutRollout(rollout) => {
+                let begins = !self.rollouts.contains_key(&rollout.id);
                 self.rollouts.entry(rollout.id).or_insert(now);
                 let Some(app) = after.apps.get(&rollout.app) else {
                     return;
                 };
+                let rejected = app.releases.get(&rollout.to).is_some_and(|to| {
+                    let was = before.quarantined.get(&app.key);
+                    let was = was.is_some_and(|digests| digests.contains(&to.spec_digest));
+                    was && app.quarantine.contains_key(&to.spec_digest)
+                });
+                if begins && rejected && rollout.kind == RolloutKind::Forward {
+                    let text = format!("{}: forward to a release that was rejected", app.key);
+                    self.break_rule(now, "quarantine", text);
+                }
                 let is_new = before
                     .rollouts
                     .get(&rollout.app)
