@@ -74,7 +74,7 @@ pub fn prove(seeds: u64, bless: bool) {
          On the left every plan is also held against `plan::check` (noticed as `plan`); on the right what really\n\
          happens has to tell. The last seven are bugs that the simulation found.\n\n\
          `make mutants` makes this table anew and compares; `make mutants BLESS=1` writes it. Seeds change with\n\
-         every change of the planner: that a rule is noticed at all is what counts, and `make test` holds that.\n\n\
+         every change of the planner: that a rule is noticed at all is what counts.\n\n\
          | broken rule | noticed as | by seed | from outside alone | by seed |\n|---|---|---|---|---|\n",
     );
     for mutant in Mutant::ALL {
