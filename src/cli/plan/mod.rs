@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn the_source_is_guessed_only_where_there_is_one_answer() {
-        let dir = Path::new("/work/apps");
+        let dir = Path::new("/srv/apps");
         let named = |n: Result<SourceName, Failure>| n.map(|n| n.to_string()).map_err(|f| f.code);
         let two = [source("a"), source("b")];
         assert_eq!(named(choose(None, &two[..1], dir)), Ok("a".to_owned()));
