@@ -58,6 +58,9 @@ struct Stop {
     at: Moment,
     /// Its node had said that it serves.
     ready: bool,
+    /// For its node's silence: it served on until its node came back, and others were counted on
+    /// meanwhile.
+    for_silence: bool,
 }
 
 /// What is compared with a commit.

@@ -112,7 +112,8 @@ impl Watch {
                 instance,
                 goal: Goal::Stop { reason, .. },
             } => {
-                if reason.contains("has been silent for") {
+                let for_silence = reason.contains("has been silent for");
+                if for_silence {
                     self.left_silent(now, before, after, (app, *instance), truth);
                 }
                 self.images(now, after, app, *instance, truth);
@@ -127,7 +128,11 @@ impl Watch {
                     let app = after.apps.get(app);
                     let instance = app.and_then(|a| a.instances.get(instance));
                     let ready = instance.is_some_and(Instance::is_ready);
-                    seen.stop.get_or_insert(Stop { at: now, ready });
+                    seen.stop.get_or_insert(Stop {
+                        at: now,
+                        ready,
+                        for_silence,
+                    });
                     seen.given_up |= silent(seen);
                 }
             }

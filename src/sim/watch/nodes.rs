@@ -127,6 +127,9 @@ impl Watch {
             return;
         };
         if seen.given_up {
+            if stop.for_silence {
+                self.lost(now, app);
+            }
             return;
         }
         let container = places[act.node].machine.containers.get(&act.id);
