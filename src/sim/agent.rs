@@ -157,6 +157,10 @@ impl Agent {
                 self.newest = Some(set);
                 self.take(machine, out);
             }
+            AgentEvent::Echo(set) => {
+                self.echo(set, machine, out);
+                return;
+            }
             AgentEvent::Written(set) => {
                 self.writing = false;
                 self.written(set, machine, out);
@@ -235,6 +239,14 @@ impl Agent {
             }
         }
         self.turn(machine, out);
+    }
+
+    /// What has been heard before is nothing new, and stands in the way of nothing new.
+    fn echo(&mut self, set: Arc<DesiredSet>, machine: &mut Machine, out: &mut Out) {
+        if self.newest.is_none() {
+            self.newest = Some(set);
+            self.take(machine, out);
+        }
     }
 
     /// Begins to write the newest set down.

@@ -301,6 +301,16 @@ fn policy(one_at_a_time: bool, rng: &mut Rng) -> RolloutPolicy {
     }
 }
 
+/// The same with an image that serves.
+pub fn good_version(app: &AppKey, old: &AppSpec, version: u64, rng: &mut Rng) -> AppSpec {
+    let mut spec = old.clone();
+    if let Task::Image { image, .. } = &mut spec.workload.task {
+        let delay = rng.between(100, 3_000);
+        *image = format!("{}:{version}-healthy-{delay}", app.name);
+    }
+    spec
+}
+
 /// A developer's next version of a spec.
 pub fn next_spec(app: &AppKey, old: &AppSpec, version: u64, rng: &mut Rng) -> AppSpec {
     let mut spec = old.clone();

@@ -166,9 +166,9 @@ impl Controller {
                     lead.sources.values_mut().for_each(|s| s.due = now);
                 }
             }
-            ControllerEvent::Verb(seed) => {
+            ControllerEvent::Verb(verb) => {
                 if let Role::Leader(lead) = &mut self.role {
-                    lead.queue.push_back(Job::Verb(seed));
+                    lead.queue.push_back(Job::Verb(verb));
                 }
             }
         }

@@ -56,6 +56,8 @@ pub enum AgentEvent {
     Connected(u64),
     Disconnected(u64),
     Desired(Arc<DesiredSet>),
+    /// A set that was heard comes once more, long after.
+    Echo(Arc<DesiredSet>),
     Written(Arc<DesiredSet>),
     WriteAgain,
     Done {

@@ -15,6 +15,15 @@ pub enum Happening {
     Revert {
         back: usize,
     },
+    /// Somebody pushes a good new version of one of the first apps.
+    GoodVersion {
+        app: usize,
+        seed: u64,
+    },
+    /// An operator takes one of the first apps back to what it was.
+    TakenBack {
+        app: usize,
+    },
     /// Many apps are deleted in one commit.
     MassDeletion {
         seed: u64,
@@ -149,6 +158,8 @@ struct Mood {
 }
 
 const KINDS: usize = 9;
+/// Of 1,000 runs, those in which somebody regrets a version.
+const REGRETS: u64 = 250;
 
 pub fn draw(seed: u64) -> Script {
     let mut rng = Rng::new(seed, 1);
@@ -179,6 +190,7 @@ pub fn draw(seed: u64) -> Script {
         let kind = *rng.pick(&mood.kinds).unwrap_or(&0);
         happenings.push((at, fault(kind, &mut rng)));
     }
+    regrets(seed, calm_at, &mut happenings);
     happenings.retain(|(at, _)| *at < calm_at);
     happenings.sort_by_key(|(at, _)| *at);
     Script {
@@ -189,6 +201,28 @@ pub fn draw(seed: u64) -> Script {
         calm_at,
         happenings,
         checked: true,
+    }
+}
+
+/// In some runs a version that turns out well is taken back while it spreads or soon after, and
+/// the next comes while that is under way: three versions of one app at once.
+fn regrets(seed: u64, calm_at: Moment, happenings: &mut Vec<(Moment, Happening)>) {
+    let mut rng = Rng::new(seed, 15);
+    if !rng.chance(REGRETS) {
+        return;
+    }
+    for _ in 0..rng.between(1, 3) {
+        let app = rng.below(1 << 16);
+        let pushed = Moment(rng.between(15_000, calm_at.0));
+        let taken_back = pushed.plus(rng.between(6_000, 40_000));
+        let mended = taken_back.plus(rng.between(1_000, 12_000));
+        let mut version = || Happening::GoodVersion {
+            app,
+            seed: rng.draw(),
+        };
+        happenings.push((pushed, version()));
+        happenings.push((taken_back, Happening::TakenBack { app }));
+        happenings.push((mended, version()));
     }
 }
 
@@ -294,6 +328,8 @@ impl Happening {
         match self {
             Happening::Commit { .. } => "commit",
             Happening::Revert { .. } => "revert",
+            Happening::GoodVersion { .. } => "good version",
+            Happening::TakenBack { .. } => "version taken back",
             Happening::MassDeletion { .. } => "mass deletion",
             Happening::GitDown { .. } => "git down",
             Happening::GitEmpty { .. } => "git empty",

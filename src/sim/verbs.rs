@@ -13,8 +13,28 @@ use crate::plan::{Decision, IdSource, Settings};
 /// For which time some verbs hold.
 const WHILE: Duration = Duration::from_secs(60);
 
+/// What an operator asks for.
+#[derive(Clone, Debug)]
+pub enum Verb {
+    /// Any verb, of any object: both follow from the number.
+    Any(u64),
+    /// A rollback of the app.
+    TakeBack(AppKey),
+}
+
+const BY: &str = "ann";
+
 /// Refusals are no decisions.
-pub fn decide(seed: u64, snapshot: &Snapshot, now: Timestamp, ids: &mut IdSource) -> Decision {
+pub fn decide(verb: &Verb, snapshot: &Snapshot, now: Timestamp, ids: &mut IdSource) -> Decision {
+    match verb {
+        Verb::Any(seed) => any(*seed, snapshot, now, ids),
+        Verb::TakeBack(app) => {
+            plan_rollback(now, snapshot, app, BY, None, None).unwrap_or_default()
+        }
+    }
+}
+
+fn any(seed: u64, snapshot: &Snapshot, now: Timestamp, ids: &mut IdSource) -> Decision {
     let mut rng = Rng::new(seed, 3);
     let apps: Vec<&AppKey> = snapshot.apps.keys().collect();
     let nodes: Vec<&NodeName> = snapshot.nodes.keys().collect();
@@ -24,7 +44,7 @@ pub fn decide(seed: u64, snapshot: &Snapshot, now: Timestamp, ids: &mut IdSource
     else {
         return Decision::default();
     };
-    let by = "ann";
+    let by = BY;
     let settings = Settings::default();
     let until = rng.chance(500).then(|| now + WHILE);
     let decision = match rng.below(16) {

@@ -98,6 +98,7 @@ pub struct World {
     net: Rng,
     database: Rng,
     misc: Rng,
+    echoes: Rng,
     connections: u64,
     pub calm: bool,
     /// Last time that something was decided or done.
@@ -138,6 +139,7 @@ impl World {
             net: Rng::new(seed, 11),
             database: Rng::new(seed, 12),
             misc: Rng::new(seed, 13),
+            echoes: Rng::new(seed, 14),
             connections: 0,
             calm: false,
             moved_at: Moment(0),

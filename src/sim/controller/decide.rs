@@ -123,7 +123,7 @@ impl Lead {
                     Why::Liveness,
                 )
             }
-            Job::Verb(seed) => (verbs::decide(*seed, image, time, ids), Why::Verb),
+            Job::Verb(verb) => (verbs::decide(verb, image, time, ids), Why::Verb),
         };
         if decision.changes.is_empty() && decision.events.is_empty() {
             self.finished(job, planned, now, wishes);

@@ -16,6 +16,7 @@ use crate::plan::{IdSource, Plan, Settings};
 use crate::sim::agent::Sent;
 use crate::sim::apps::{catalog, commit_id};
 use crate::sim::rng::Moment;
+use crate::sim::verbs::Verb;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ pub(super) enum Job {
     Sync { source: SourceName, head: Head },
     Failed { source: SourceName },
     Liveness,
-    Verb(u64),
+    Verb(Verb),
 }
 
 pub(super) struct Connection {

@@ -5,6 +5,7 @@ use crate::sim::agent::Sent;
 use crate::sim::apps::Tree;
 use crate::sim::rng::Moment;
 use crate::sim::store::{Lease, Refused};
+use crate::sim::verbs::Verb;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub enum ControllerEvent {
     },
     /// Git tells that somebody pushed.
     Pushed,
-    Verb(u64),
+    Verb(Verb),
 }
 
 /// What a fetch found.

@@ -11,6 +11,7 @@ use crate::sim::event::Event;
 use crate::sim::event::{AgentEvent, Mend};
 use crate::sim::rng::Rng;
 use crate::sim::script::Happening;
+use crate::sim::verbs::Verb;
 
 impl World {
     pub(super) fn happen(&mut self, happening: Happening) {
@@ -22,6 +23,15 @@ impl World {
                 let at = self.history.len().saturating_sub(1 + back);
                 let tree = Tree::clone(&self.history[at]);
                 self.pushed(tree);
+            }
+            Happening::GoodVersion { app, seed } => self.commit_good(app, seed),
+            Happening::TakenBack { app } => {
+                if let Some(app) = self.first_app(app) {
+                    for which in 0..desks {
+                        let verb = Verb::TakeBack(app.clone());
+                        self.tell_controller(which, ControllerEvent::Verb(verb), 1);
+                    }
+                }
             }
             Happening::MassDeletion { seed } => {
                 let mut rng = Rng::new(seed, 4);
@@ -40,7 +50,7 @@ impl World {
             }
             Happening::Verb { seed } => {
                 for which in 0..desks {
-                    self.tell_controller(which, ControllerEvent::Verb(seed), 1);
+                    self.tell_controller(which, ControllerEvent::Verb(Verb::Any(seed)), 1);
                 }
             }
             Happening::ControllerDies { which, ms } => {
@@ -205,6 +215,29 @@ impl World {
                 }
             }
         }
+        self.pushed(tree);
+    }
+
+    /// One of those that the repository began with, and not of the smallest: their rollouts take
+    /// long enough for something to come in between.
+    fn first_app(&self, which: usize) -> Option<AppKey> {
+        let large = |doc: &Doc| matches!(doc, Doc::Valid(spec) if spec.replicas > 2);
+        let apps = self.history[0].iter().filter(|(_, doc)| large(doc));
+        let apps: Vec<&AppKey> = apps.map(|(app, _)| app).collect();
+        apps.get(which % apps.len().max(1)).copied().cloned()
+    }
+
+    fn commit_good(&mut self, which: usize, seed: u64) {
+        let Some(app) = self.first_app(which) else {
+            return;
+        };
+        let mut tree = Tree::clone(&self.history[self.history.len() - 1]);
+        let (true, Some(old)) = (tree.contains_key(&app), self.last_valid(&app)) else {
+            return;
+        };
+        let version = self.history.len() as u64 + 1;
+        let next = apps::good_version(&app, &old, version, &mut Rng::new(seed, 7));
+        tree.insert(app, Doc::Valid(Arc::new(next)));
         self.pushed(tree);
     }
 

@@ -1,11 +1,17 @@
 //! Messages between nodes, controllers and the repository: lost, twice, late.
 
 use super::{CLIENT_TIMEOUT, PINGS_MISSED, World};
+use crate::model::DesiredSet;
 use crate::sim::agent::Sent;
 use crate::sim::apps::Tree;
 use crate::sim::controller::{ControllerEvent, Head, Wishes};
 use crate::sim::event::{AgentEvent, Event};
 use std::sync::Arc;
+
+/// Of 1,000 sets that a node hears, those that it hears again.
+const ECHO: u64 = 250;
+/// Milliseconds until then at most: longer than it takes to change the leader.
+const ECHO_LATEST: u64 = 30_000;
 
 impl World {
     /// Milliseconds a message takes between a node and the controllers; `None`: it is lost.
@@ -149,6 +155,7 @@ impl World {
                         let again = self.net.between(1, 15_000);
                         self.tell_agent(node, AgentEvent::Desired(Arc::clone(&set)), ms + again);
                     }
+                    self.echo(node, &set, ms);
                     self.tell_agent(node, AgentEvent::Desired(set), ms);
                 }
                 None => {
@@ -177,6 +184,14 @@ impl World {
         }
         for ask in wishes.asks {
             self.ask(which, life, ask);
+        }
+    }
+
+    /// Any word may come once more, also when somebody else leads by then.
+    fn echo(&mut self, node: usize, set: &Arc<DesiredSet>, ms: u64) {
+        if self.echoes.chance(ECHO) {
+            let ms = ms + self.echoes.between(1_000, ECHO_LATEST);
+            self.tell_agent(node, AgentEvent::Echo(Arc::clone(set)), ms);
         }
     }
 
