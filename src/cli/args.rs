@@ -11,7 +11,7 @@ use crate::model::{ForgeKind, Role};
 use super::roles;
 use super::verb_args::{
     AppsArgs, ContextCommand, DrainArgs, ExecArgs, InitArgs, NodeArgs, RestartArgs, RollbackArgs,
-    RolloutCommand, ScaleArgs, SuspendArgs, WaitedArgs,
+    RolloutCommand, ScaleArgs, SeenArgs, SuspendArgs, WaitArgs, WaitedArgs,
 };
 
 /// Keeps a cluster of Docker hosts equal to a Git repository.
@@ -208,16 +208,28 @@ pub enum SourceCommand {
     /// Show one source in full
     Show { name: String },
     /// Fetch now instead of at the next poll
-    Sync { name: String },
+    Sync {
+        name: String,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
     /// Stop following it
     Remove {
         name: String,
         /// Take its apps down too
         #[arg(long)]
         prune: bool,
+        #[command(flatten)]
+        seen: SeenArgs,
     },
     /// Let the deletions through that a brake holds
-    Approve { name: String },
+    Approve {
+        name: String,
+        #[command(flatten)]
+        seen: SeenArgs,
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -234,6 +246,9 @@ pub struct SourceAddArgs {
     /// Change the source if there is one of that name
     #[arg(long)]
     pub replace: bool,
+    /// Only if nobody changed it since this `version` of its document
+    #[arg(long, value_name = "VERSION", requires = "replace")]
+    pub as_of: Option<u64>,
     /// Between polls
     #[arg(long, default_value = "1m")]
     pub interval: String,

@@ -1,8 +1,5 @@
 //! Following a rollout to its end: `rollout watch`, and `--wait` of the verbs.
-//!
-//! On a terminal one line is drawn over and over, elsewhere each change is a line.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,56 +11,14 @@ use crate::model::{AppKey, RolloutId, RolloutPhase};
 use super::args::{Format, Global};
 use super::exit::{Code, Failure};
 use super::output::{one_line, span, word};
+use super::patience::Patience;
+use super::progress::Progress;
 use super::verb_args::WaitArgs;
 
 /// Between two looks, where nothing changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// For how long a rollout that was asked for may take to begin.
 const BEGIN_WITHIN: Duration = Duration::from_secs(15);
-
-/// What is told while something is waited for, on standard error.
-pub struct Progress {
-    live: bool,
-    quiet: bool,
-    last: String,
-}
-
-impl Progress {
-    pub fn new(format: Format) -> Progress {
-        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        Progress {
-            live: std::io::stderr().is_terminal() && !dumb,
-            quiet: format != Format::Table,
-            last: String::new(),
-        }
-    }
-
-    pub fn tell(&mut self, text: &str) {
-        let text = one_line(text);
-        if self.quiet || text == self.last {
-            return;
-        }
-        let mut err = std::io::stderr().lock();
-        // Who cannot be written to cannot be told so either.
-        let _ = if self.live {
-            let width = super::output::width_of(&std::io::stderr()).unwrap_or(80);
-            let shown: String = text.chars().take(width.saturating_sub(1)).collect();
-            write!(err, "\r\x1b[2K{shown}").and_then(|()| err.flush())
-        } else {
-            writeln!(err, "{text}")
-        };
-        self.last = text;
-    }
-
-    /// Leaves the line for what is printed next.
-    pub fn clear(&mut self) {
-        if self.live && !self.quiet && !self.last.is_empty() {
-            let mut err = std::io::stderr().lock();
-            let _ = write!(err, "\r\x1b[2K").and_then(|()| err.flush());
-            self.last.clear();
-        }
-    }
-}
 
 /// Which rollout is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,18 +92,20 @@ fn look_at(rollout: &RolloutView) -> Look {
     }
 }
 
-/// Follows until the end. What came of it is told on standard error.
+/// Follows until the end, from what was told of it last. What came of it is told on standard
+/// error.
 pub async fn follow(
     client: &Client,
     global: &Global,
     key: &AppKey,
+    mut status: AppStatus,
     which: Which,
     timeout: Option<Duration>,
 ) -> Result<(AppStatus, Code), Failure> {
     let began = Instant::now();
     let deadline = timeout.map(|t| began + t);
     let mut progress = Progress::new(global.output);
-    let mut status = client.app(key).await?;
+    let mut patience = Patience::after_an_answer(key.to_string(), deadline);
     loop {
         let at = match look(&status, which) {
             Look::Ended(code, words) => {
@@ -165,7 +122,6 @@ pub async fn follow(
         };
         let idle = status.rollout.is_none() && matches!(which, Which::After(_));
         if idle && began.elapsed() > BEGIN_WITHIN {
-            progress.clear();
             return Err(Failure::new(
                 Code::Failed,
                 format!("no rollout of {key} began: {}", waits(&status)),
@@ -179,7 +135,13 @@ pub async fn follow(
             return Ok((status, Code::TimedOut));
         }
         progress.tell(&format!("{key}: {at}"));
-        status = client.app_at(key, status.version + 1, LOOK_EVERY).await?;
+        let next = status.version + 1;
+        let look = async || client.app_at(key, next, LOOK_EVERY).await;
+        let seen = patience.ask(&mut progress, look).await?;
+        // A controller that does not lead may know less than was told before.
+        if seen.version > status.version {
+            status = seen;
+        }
     }
 }
 
@@ -198,7 +160,7 @@ pub async fn after(
     wait: WaitArgs,
 ) -> Result<(AppStatus, Code), Failure> {
     if wait.wait {
-        follow(client, global, key, which, Some(wait.timeout)).await
+        follow(client, global, key, answer, which, Some(wait.timeout)).await
     } else {
         Ok((answer, Code::Done))
     }

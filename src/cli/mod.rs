@@ -15,7 +15,9 @@ mod init;
 mod next;
 mod nodes;
 pub mod output;
+mod patience;
 mod plan;
+mod progress;
 pub mod roles;
 mod rollout;
 mod server;
@@ -26,6 +28,7 @@ mod token;
 mod validate;
 mod verb_args;
 mod verbs;
+mod verdict;
 mod wait;
 mod webhook;
 

@@ -12,8 +12,9 @@ use crate::model::{NodeName, Scheduling, Timestamp};
 
 use super::args::{Format, Global};
 use super::exit::{Code, Failure, Outcome};
-use super::follow::Progress;
 use super::output::{Cell, Paint, Table, age, counted, one_line, print, span};
+use super::patience::Patience;
+use super::progress::Progress;
 use super::server::connect;
 use super::verb_args::{DrainArgs, NodeArgs};
 
@@ -39,7 +40,7 @@ pub async fn uncordon(global: &Global, args: NodeArgs) -> Outcome {
 }
 
 async fn schedule(global: &Global, args: NodeArgs, verb: &str) -> Outcome {
-    let client = connect(global)?;
+    let client = args.seen.guard(connect(global)?);
     let node = client
         .schedule(&parse(&args.node)?, verb, args.reason)
         .await?;
@@ -49,12 +50,12 @@ async fn schedule(global: &Global, args: NodeArgs, verb: &str) -> Outcome {
 
 /// With `--wait` until it is empty; exit 1 if what is left cannot move.
 pub async fn drain(global: &Global, args: DrainArgs) -> Outcome {
-    let client = connect(global)?;
+    let client = args.seen.guard(connect(global)?);
     let name = parse(&args.node)?;
     let mut node = match client.schedule(&name, "drain", args.reason).await {
         // Somebody drains it already: that can be waited for, too.
         Err(error) if args.wait.wait && error.status() == Some(409) => {
-            let node = client.node(&name).await?;
+            let node = client.node_now(&name).await?;
             if node.scheduling != Scheduling::Draining {
                 return Err(error.into());
             }
@@ -66,6 +67,7 @@ pub async fn drain(global: &Global, args: DrainArgs) -> Outcome {
     if args.wait.wait {
         let deadline = Instant::now() + args.wait.timeout;
         let mut progress = Progress::new(global.output);
+        let mut patience = Patience::after_an_answer(format!("node {name}"), Some(deadline));
         // What stays at one look may go at the next: only what stays for good counts.
         let mut stuck_since: Option<Instant> = None;
         while node.instances > 0 {
@@ -95,7 +97,8 @@ pub async fn drain(global: &Global, args: DrainArgs) -> Outcome {
             let left = counted(node.instances as usize, "instance");
             progress.tell(&format!("node {name} still holds {left}"));
             tokio::time::sleep(LOOK_EVERY).await;
-            node = client.node(&name).await?;
+            let look = async || client.node_now(&name).await;
+            node = patience.ask(&mut progress, look).await?;
         }
         progress.clear();
         if global.output == Format::Table && code == Code::Done {

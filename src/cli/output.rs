@@ -39,10 +39,9 @@ impl Paint {
     /// For standard output: colours on a terminal, unless `NO_COLOR` is set
     /// (<https://no-color.org>) or the terminal can show none.
     pub fn for_stdout() -> Paint {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         Paint {
-            colour: std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb,
+            colour: std::io::stdout().is_terminal() && !no_colour && draws(),
             width: width_of(&std::io::stdout()),
         }
     }
@@ -62,6 +61,11 @@ impl Paint {
             text.to_owned()
         }
     }
+}
+
+/// Whether the terminal, if it is one, knows more than text: colours, and going back in its line.
+pub fn draws() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
 /// A value's word on the wire, so that all surfaces say the same.

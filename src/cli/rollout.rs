@@ -20,18 +20,20 @@ pub async fn run(global: &Global, command: RolloutCommand) -> Outcome {
         RolloutCommand::Watch { app, timeout } => {
             let client = connect(global)?;
             let key = find_app(&client, global, &app).await?;
-            let (status, code) = follow(&client, global, &key, Which::Present, timeout).await?;
+            let now = client.app_now(&key).await?;
+            let (status, code) =
+                follow(&client, global, &key, now, Which::Present, timeout).await?;
             show(global, &status)?;
             Ok(code)
         }
         RolloutCommand::Pause(args) => {
-            let client = connect(global)?;
+            let client = args.seen.guard(connect(global)?);
             let key = find_app(&client, global, &args.app).await?;
             show(global, &client.pause(&key, args.reason).await?)?;
             Ok(Code::Done)
         }
         RolloutCommand::Resume(args) => {
-            let (client, key, _) = start(global, &args.app).await?;
+            let (client, key, _) = start(global, &args.app, args.seen).await?;
             let answer = client.resume_rollout(&key).await?;
             let which = Which::Present;
             let (status, code) = after(&client, global, &key, answer, which, args.wait).await?;
@@ -39,7 +41,7 @@ pub async fn run(global: &Global, command: RolloutCommand) -> Outcome {
             Ok(code)
         }
         RolloutCommand::Abort(args) => {
-            let (client, key, next) = start(global, &args.app).await?;
+            let (client, key, next) = start(global, &args.app, args.seen).await?;
             let answer = client.abort(&key, args.reason).await?;
             // Where there is nothing to go back to, or a restart just ends, nothing begins.
             let begins = answer.rollout.is_some();

@@ -11,10 +11,11 @@ use crate::model::{ForgeSpec, GitHubApp, PullRequestPolicy, SourceName, SyncOutc
 
 use super::args::{Global, SourceAddArgs, SourceCommand};
 use super::exit::{Code, Failure, Outcome};
-use super::follow::Progress;
 use super::output::{Cell, Paint, Table, Tone, age, counted, one_line, print, tone_of, word};
+use super::progress::Progress;
 use super::server::connect;
-use super::webhook;
+use super::verb_args::SeenArgs;
+use super::{verdict, webhook};
 
 /// For all apps of a source to stop, their grace periods included.
 const REMOVE_WITHIN: Duration = Duration::from_secs(600);
@@ -26,15 +27,14 @@ pub async fn run(global: &Global, command: SourceCommand) -> Outcome {
     match command {
         SourceCommand::Add(args) => {
             let replace = args.replace;
+            let client = SeenArgs { as_of: args.as_of }.guard(client);
             let input = input(global, *args)?;
             let status = if replace {
                 client.put_source(&input).await?
             } else {
                 client.add_source(&input).await?
             };
-            print(global.output, &status, |paint| {
-                one(&status, client.url(), clock::now(), paint)
-            })?;
+            show(global, &client, &status)?;
         }
         SourceCommand::List => {
             let page = client.sources().await?;
@@ -44,40 +44,65 @@ pub async fn run(global: &Global, command: SourceCommand) -> Outcome {
         }
         SourceCommand::Show { name } => {
             let status = client.source(&parse(&name)?).await?;
-            print(global.output, &status, |paint| {
-                one(&status, client.url(), clock::now(), paint)
-            })?;
+            show(global, &client, &status)?;
         }
-        SourceCommand::Sync { name } => {
+        SourceCommand::Sync { name, wait } if wait.wait => {
+            let name = parse(&name)?;
+            let (status, code) = verdict::after_sync(&client, global, &name, wait.timeout).await?;
+            show(global, &client, &status)?;
+            return Ok(code);
+        }
+        SourceCommand::Sync { name, .. } => {
             let status = client.sync_source(&parse(&name)?).await?;
             print(global.output, &status, |_| {
                 format!("asked for a sync of {name}; see: evenkeel source show {name}\n")
             })?;
         }
-        SourceCommand::Remove { name, prune } => {
-            return remove(global, &client, &parse(&name)?, prune).await;
+        SourceCommand::Remove { name, prune, seen } => {
+            return remove(global, &client, &parse(&name)?, prune, seen).await;
         }
-        SourceCommand::Approve { name } => {
-            let status = client.approve_source(&parse(&name)?).await?;
-            print(global.output, &status, |paint| {
-                one(&status, client.url(), clock::now(), paint)
-            })?;
+        SourceCommand::Approve { name, seen, wait } => {
+            let name = parse(&name)?;
+            let now = client.source_now(&name).await?;
+            let guarded = client.as_of(seen.as_of.unwrap_or(now.version));
+            let answer = guarded.approve_source(&name).await?;
+            if wait.wait {
+                let (status, code) =
+                    verdict::after_approval(&client, global, &answer, wait.timeout).await?;
+                show(global, &client, &status)?;
+                return Ok(code);
+            }
+            show(global, &client, &answer)?;
         }
     }
     Ok(Code::Done)
 }
 
+fn show(global: &Global, client: &Client, status: &SourceStatus) -> Result<(), Failure> {
+    print(global.output, status, |paint| {
+        one(status, client.url(), clock::now(), paint)
+    })
+}
+
 /// With `prune` it takes as long as its apps take to stop.
-async fn remove(global: &Global, client: &Client, name: &SourceName, prune: bool) -> Outcome {
+async fn remove(
+    global: &Global,
+    client: &Client,
+    name: &SourceName,
+    prune: bool,
+    seen: SeenArgs,
+) -> Outcome {
+    // Of the next requests our own was the last act.
+    let mut asking = seen.guard(client.clone());
     let deadline = tokio::time::Instant::now() + REMOVE_WITHIN;
-    let mut told = None;
+    let mut begun = false;
     let mut progress = Progress::new(global.output);
     loop {
-        match client.remove_source(name, prune).await {
+        match asking.remove_source(name, prune).await {
             Ok(true) => break,
             Ok(false) => {}
             // It went while we looked away.
-            Err(error) if told.is_some() && error.status() == Some(404) => break,
+            Err(error) if begun && error.status() == Some(404) => break,
             Err(error) => return Err(error.into()),
         }
         let left = match client.source(name).await {
@@ -85,13 +110,10 @@ async fn remove(global: &Global, client: &Client, name: &SourceName, prune: bool
             Err(error) if error.status() == Some(404) => break,
             Err(error) => return Err(error.into()),
         };
-        if told != Some(left) {
-            progress.tell(&format!(
-                "taking down {} of source {name}",
-                counted(left, "app")
-            ));
-            told = Some(left);
-        }
+        begun = true;
+        asking = client.clone();
+        let apps = counted(left, "app");
+        progress.tell(&format!("taking down {apps} of source {name}"));
         if tokio::time::Instant::now() > deadline {
             progress.clear();
             return Err(Failure::new(
@@ -258,6 +280,7 @@ fn one(source: &SourceStatus, server: &str, now: Timestamp, paint: Paint) -> Str
     field("seen", at(&source.last_seen, attempted(source)));
     field("applied", at(&source.last_applied, source.last_applied_at));
     field("apps", source.apps.to_string());
+    field("version", source.version.to_string());
     if let Some(forge) = &source.forge {
         let told = source.forge_state.as_ref().and_then(|s| s.last_told_at);
         field(
@@ -310,8 +333,8 @@ fn one(source: &SourceStatus, server: &str, now: Timestamp, paint: Paint) -> Str
         }
         let _ = writeln!(
             out,
-            "    to let them through: evenkeel source approve {}",
-            source.name
+            "    to let these through and no others: evenkeel source approve {} --as-of {}",
+            source.name, source.version
         );
     }
     for problem in &source.problems {

@@ -93,6 +93,7 @@ pub fn one(app: &AppStatus, now: Timestamp, paint: Paint) -> String {
         |r: &Option<crate::api::Revision>, none: &str| r.as_ref().map_or(none.to_owned(), revision);
     field("git", or(&app.git, "removed"));
     field("running", or(&app.running, "nothing yet"));
+    field("version", app.version.to_string());
     if let Some(rollout) = &app.rollout {
         field("rollout", rollout_line(rollout, now, paint));
     }

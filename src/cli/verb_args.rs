@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::args::{AppArgs, duration};
+use crate::client::Client;
 
 /// Whether a verb waits for what it started.
 #[derive(Args, Clone, Copy, Debug)]
@@ -16,6 +17,24 @@ pub struct WaitArgs {
     /// Longest time to wait
     #[arg(long, default_value = "10m", value_parser = duration, requires = "wait")]
     pub timeout: Duration,
+}
+
+/// What the operator has seen of what they act on.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct SeenArgs {
+    /// Only if no operator and no commit acted on it since this `version` of its document
+    #[arg(long, value_name = "VERSION")]
+    pub as_of: Option<u64>,
+}
+
+impl SeenArgs {
+    /// One whose changes are refused where somebody was faster.
+    pub fn guard(self, client: Client) -> Client {
+        match self.as_of {
+            Some(version) => client.as_of(version),
+            None => client,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -33,6 +52,8 @@ pub struct WaitedArgs {
     /// APP or PROJECT/APP
     pub app: String,
     #[command(flatten)]
+    pub seen: SeenArgs,
+    #[command(flatten)]
     pub wait: WaitArgs,
 }
 
@@ -48,6 +69,8 @@ pub struct RollbackArgs {
     #[arg(long)]
     pub reason: Option<String>,
     #[command(flatten)]
+    pub seen: SeenArgs,
+    #[command(flatten)]
     pub wait: WaitArgs,
 }
 
@@ -58,6 +81,8 @@ pub struct RestartArgs {
     /// Kept in the event, for those who ask later
     #[arg(long)]
     pub reason: Option<String>,
+    #[command(flatten)]
+    pub seen: SeenArgs,
     #[command(flatten)]
     pub wait: WaitArgs,
 }
@@ -98,6 +123,8 @@ pub struct ScaleArgs {
     #[arg(long)]
     pub reason: Option<String>,
     #[command(flatten)]
+    pub seen: SeenArgs,
+    #[command(flatten)]
     pub wait: WaitArgs,
 }
 
@@ -111,6 +138,8 @@ pub struct SuspendArgs {
     /// Kept in the event, for those who ask later
     #[arg(long)]
     pub reason: Option<String>,
+    #[command(flatten)]
+    pub seen: SeenArgs,
 }
 
 #[derive(Subcommand, Debug)]
@@ -140,6 +169,8 @@ pub struct PauseArgs {
     /// Kept in the event, for those who ask later
     #[arg(long)]
     pub reason: Option<String>,
+    #[command(flatten)]
+    pub seen: SeenArgs,
 }
 
 #[derive(Args, Debug)]
@@ -148,6 +179,8 @@ pub struct NodeArgs {
     /// Kept in the event, for those who ask later
     #[arg(long)]
     pub reason: Option<String>,
+    #[command(flatten)]
+    pub seen: SeenArgs,
 }
 
 #[derive(Args, Debug)]
@@ -156,6 +189,8 @@ pub struct DrainArgs {
     /// Kept in the event, for those who ask later
     #[arg(long)]
     pub reason: Option<String>,
+    #[command(flatten)]
+    pub seen: SeenArgs,
     #[command(flatten)]
     pub wait: WaitArgs,
 }

@@ -13,7 +13,7 @@ use super::follow::{Which, after, rollout_of};
 use super::output::{one_line, print, write_bytes, write_one};
 use super::server::{connect, find_app};
 use super::status;
-use super::verb_args::{RestartArgs, RollbackArgs, ScaleArgs, SuspendArgs, WaitedArgs};
+use super::verb_args::{RestartArgs, RollbackArgs, ScaleArgs, SeenArgs, SuspendArgs, WaitedArgs};
 
 pub(super) fn show(global: &Global, status: &AppStatus) -> Result<(), Failure> {
     print(global.output, status, |paint| {
@@ -21,16 +21,24 @@ pub(super) fn show(global: &Global, status: &AppStatus) -> Result<(), Failure> {
     })
 }
 
-/// The server, the app that is meant, and the rollout it had before.
-pub(super) async fn start(global: &Global, name: &str) -> Result<(Client, AppKey, Which), Failure> {
+/// The server, the app that is meant, and the rollout it had before. Where an operator or a
+/// commit acts on it after this look, what is asked for is refused: it was meant for what was
+/// seen here, or before that by who asks.
+pub(super) async fn start(
+    global: &Global,
+    name: &str,
+    seen: SeenArgs,
+) -> Result<(Client, AppKey, Which), Failure> {
     let client = connect(global)?;
     let key = find_app(&client, global, name).await?;
-    let before = rollout_of(&client.app(&key).await?).map(|r| r.id);
+    let status = client.app_now(&key).await?;
+    let before = rollout_of(&status).map(|r| r.id);
+    let client = client.as_of(seen.as_of.unwrap_or(status.version));
     Ok((client, key, Which::After(before)))
 }
 
 pub async fn rollback(global: &Global, args: RollbackArgs) -> Outcome {
-    let (client, key, next) = start(global, &args.app).await?;
+    let (client, key, next) = start(global, &args.app, args.seen).await?;
     let input = RollbackInput {
         reason: args.reason,
         to: args.to,
@@ -42,7 +50,7 @@ pub async fn rollback(global: &Global, args: RollbackArgs) -> Outcome {
 }
 
 pub async fn release(global: &Global, args: WaitedArgs) -> Outcome {
-    let (client, key, next) = start(global, &args.app).await?;
+    let (client, key, next) = start(global, &args.app, args.seen).await?;
     let answer = client.release(&key).await?;
     // A paused rollout goes on as the one it was.
     let which = match &answer.rollout {
@@ -55,7 +63,7 @@ pub async fn release(global: &Global, args: WaitedArgs) -> Outcome {
 }
 
 pub async fn restart(global: &Global, args: RestartArgs) -> Outcome {
-    let (client, key, next) = start(global, &args.app).await?;
+    let (client, key, next) = start(global, &args.app, args.seen).await?;
     let answer = client.restart(&key, args.reason).await?;
     let (status, code) = after(&client, global, &key, answer, next, args.wait).await?;
     show(global, &status)?;
@@ -63,7 +71,7 @@ pub async fn restart(global: &Global, args: RestartArgs) -> Outcome {
 }
 
 pub async fn scale(global: &Global, args: ScaleArgs) -> Outcome {
-    let (client, key, _) = start(global, &args.app).await?;
+    let (client, key, _) = start(global, &args.app, args.seen).await?;
     let answer = match args.replicas {
         Some(replicas) => {
             let input = ScaleInput {
@@ -81,7 +89,7 @@ pub async fn scale(global: &Global, args: ScaleArgs) -> Outcome {
 }
 
 pub async fn suspend(global: &Global, args: SuspendArgs) -> Outcome {
-    let client = connect(global)?;
+    let client = args.seen.guard(connect(global)?);
     let key = find_app(&client, global, &args.app).await?;
     let input = SuspendInput {
         reason: args.reason,
@@ -92,7 +100,7 @@ pub async fn suspend(global: &Global, args: SuspendArgs) -> Outcome {
 }
 
 pub async fn resume(global: &Global, args: WaitedArgs) -> Outcome {
-    let client = connect(global)?;
+    let client = args.seen.guard(connect(global)?);
     let key = find_app(&client, global, &args.app).await?;
     let answer = client.resume(&key).await?;
     if args.wait.wait {

@@ -16,8 +16,9 @@ use crate::model::{AppKey, HealthState, RolloutPhase, SourceName, SyncOutcome, S
 
 use super::args::Global;
 use super::exit::{Code, Failure};
-use super::follow::Progress;
 use super::output::{span, word};
+use super::patience::{Patience, passes};
+use super::progress::Progress;
 use super::server::look_for_app;
 
 /// Between two looks, where nothing changes.
@@ -54,21 +55,37 @@ pub async fn run(
 ) -> Result<(AppStatus, Code), Failure> {
     let deadline = Instant::now() + timeout;
     let mut progress = Progress::new(global.output);
+    let mut patience = Patience::new(name, Some(deadline));
     let mut syncs = Syncs::default();
+    let mut key = None;
     loop {
-        let (at, seen) = match find(client, global, name).await? {
+        if key.is_none() {
+            key = look_for_app(client, global, name).await?;
+        }
+        let status = match &key {
+            Some(key) => {
+                let look = async || existing(client.app_now(key).await);
+                patience.ask(&mut progress, look).await?
+            }
+            None => None,
+        };
+        let (at, seen) = match status {
             None => {
-                let sources = client.sources().await?.items;
+                let look = async || client.sources().await;
+                let sources = patience.ask(&mut progress, look).await?.items;
                 for source in &sources {
                     syncs.look(client, source).await?;
                 }
                 (absent(name, &sources), None)
             }
-            Some((key, status)) => {
-                let source = client.source(&status.source).await?;
+            Some(status) => {
+                let key = key_of(&status);
+                let look = async || client.source_now(&status.source).await;
+                let source = patience.ask(&mut progress, look).await?;
                 let git = syncs.look(client, &source).await?;
                 // The state that belongs to that sync, not one from before it.
-                let Some(status) = existing(client.app(&key).await)? else {
+                let look = async || existing(client.app_now(&key).await);
+                let Some(status) = patience.ask(&mut progress, look).await? else {
                     continue;
                 };
                 match judge(&status, &git) {
@@ -101,23 +118,17 @@ pub async fn run(
         progress.tell(&at);
         match &seen {
             Some(status) => {
-                let key = AppKey::new(status.project.clone(), status.name.clone());
-                existing(client.app_at(&key, status.version + 1, LOOK_EVERY).await)?;
+                let (key, next) = (key_of(status), status.version + 1);
+                let look = async || existing(client.app_at(&key, next, LOOK_EVERY).await);
+                patience.ask(&mut progress, look).await?;
             }
             None => tokio::time::sleep(LOOK_EVERY).await,
         }
     }
 }
 
-async fn find(
-    client: &Client,
-    global: &Global,
-    name: &str,
-) -> Result<Option<(AppKey, AppStatus)>, Failure> {
-    let Some(key) = look_for_app(client, global, name).await? else {
-        return Ok(None);
-    };
-    Ok(existing(client.app(&key).await)?.map(|status| (key, status)))
+fn key_of(status: &AppStatus) -> AppKey {
+    AppKey::new(status.project.clone(), status.name.clone())
 }
 
 fn existing(answer: Result<AppStatus, client::Error>) -> Result<Option<AppStatus>, client::Error> {
@@ -167,8 +178,12 @@ impl Syncs {
             let asked = match client.sync_source(&source.name).await {
                 Ok(before) => Asked::Attempt(wanted_attempt(before.sync.as_ref())),
                 Err(error) if error.status() == Some(409) => Asked::Nothing,
+                // Who may only look waits for the next poll.
+                Err(error) if error.status() == Some(403) => {
+                    Asked::Attempt(wanted_attempt(source.sync.as_ref()))
+                }
                 // Nobody leads at present, or the source went: look again.
-                Err(error) if matches!(error.status(), Some(404 | 502..=504)) => {
+                Err(error) if passes(&error) || error.status() == Some(404) => {
                     return Ok(Git::Unknown);
                 }
                 Err(error) => return Err(error.into()),
@@ -182,7 +197,7 @@ impl Syncs {
 }
 
 /// The first attempt that begins after now: the one under way, if any, has read the branch.
-fn wanted_attempt(before: Option<&SyncView>) -> u64 {
+pub(super) fn wanted_attempt(before: Option<&SyncView>) -> u64 {
     before.map_or(1, |sync| sync.attempts + 1 + u64::from(sync.running))
 }
 

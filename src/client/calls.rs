@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 
 use crate::api::list::MAX_LIMIT;
 use crate::api::{
-    AppDiff, AppStatus, CommitView, EmptyInput, InstanceView, NewToken, NodeView, Page, PlanInput,
-    ReasonInput, ReleaseView, RollbackInput, RolloutView, ScaleInput, SourceInput, SourceStatus,
-    SuspendInput, TokenInput, TokenView, Why,
+    AppDiff, AppStatus, CommitReport, CommitView, EmptyInput, InstanceView, NewToken, NodeView,
+    Page, PlanInput, ReasonInput, ReleaseView, RollbackInput, RolloutView, ScaleInput, SourceInput,
+    SourceStatus, SuspendInput, TokenInput, TokenView, Why,
 };
 use crate::model::quantity::format_duration;
 use crate::model::{AppKey, NodeName, Preview, SourceName};
@@ -58,6 +58,11 @@ impl Client {
 
     pub async fn app(&self, app: &AppKey) -> Result<AppStatus, Error> {
         self.get(&app_path(app, &[]), &[]).await
+    }
+
+    /// As the leader has it, whichever controller is asked.
+    pub async fn app_now(&self, app: &AppKey) -> Result<AppStatus, Error> {
+        self.get_fresh(&app_path(app, &[])).await
     }
 
     /// As soon as its version is at least `version`; after `patience` (at most a minute) as it is.
@@ -179,6 +184,11 @@ impl Client {
         self.get(&["sources", name.as_str()], &[]).await
     }
 
+    /// As the leader has it, whichever controller is asked: it alone knows what is just done.
+    pub async fn source_now(&self, name: &SourceName) -> Result<SourceStatus, Error> {
+        self.get_fresh(&["sources", name.as_str()]).await
+    }
+
     pub async fn add_source(&self, input: &SourceInput) -> Result<SourceStatus, Error> {
         self.send(Method::POST, &["sources"], input).await
     }
@@ -217,6 +227,12 @@ impl Client {
         .await
     }
 
+    /// What became of a commit, as the leader has it; its whole hash or the first digits.
+    pub async fn commit_now(&self, name: &SourceName, commit: &str) -> Result<CommitReport, Error> {
+        self.get_fresh(&["sources", name.as_str(), "commits", commit])
+            .await
+    }
+
     pub async fn commits(&self, name: &SourceName) -> Result<Page<CommitView>, Error> {
         self.get(&["sources", name.as_str(), "commits"], &[]).await
     }
@@ -250,6 +266,11 @@ impl Client {
 
     pub async fn node(&self, name: &NodeName) -> Result<NodeView, Error> {
         self.get(&["nodes", name.as_str()], &[]).await
+    }
+
+    /// As the leader has it, whichever controller is asked.
+    pub async fn node_now(&self, name: &NodeName) -> Result<NodeView, Error> {
+        self.get_fresh(&["nodes", name.as_str()]).await
     }
 
     /// `verb`: `cordon`, `uncordon` or `drain`.

@@ -101,6 +101,16 @@ impl Client {
         self.json(request).await
     }
 
+    /// The same as the leader has it: a follower's may be a second old.
+    pub(super) async fn get_fresh<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+    ) -> Result<T, Error> {
+        let request = self.request(Method::GET, segments);
+        self.json(request.header(header::CACHE_CONTROL, "no-cache"))
+            .await
+    }
+
     pub(super) async fn send<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -65,6 +65,24 @@ pub async fn to_leader(
         .unwrap_or_else(IntoResponse::into_response)
 }
 
+/// The same for a read whose answer must not be older than the leader's own state: it says so
+/// by `Cache-Control: no-cache` (RFC 9111, 5.2.1.4). A follower's is up to a second old.
+pub async fn fresh(
+    state: State<AppState>,
+    uri: OriginalUri,
+    request: Request,
+    next: Next,
+) -> Response {
+    let asked = request.headers().get_all(header::CACHE_CONTROL).iter();
+    let mut words = asked
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','));
+    if words.any(|word| word.trim().eq_ignore_ascii_case("no-cache")) {
+        return to_leader(state, uri, request, next).await;
+    }
+    next.run(request).await
+}
+
 async fn forward(
     state: &AppState,
     leader: &str,

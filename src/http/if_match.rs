@@ -57,10 +57,14 @@ fn version(tag: &str) -> Option<u64> {
     version.parse().ok()
 }
 
-/// Adds who acted last to a refusal that comes of what somebody did before.
+/// Adds who acted last to a refusal that comes of what somebody did before, and where to look.
 pub async fn refused(state: &AppState, subject: Subject, error: Error) -> Problem {
     let conflict = matches!(error, Error::Refused(Refusal::Conflict(_)));
+    let overtaken = matches!(error, Error::Overtaken(_));
     let problem = Problem::from(error);
+    if overtaken {
+        return problem.with_hint(format!("{}, then decide anew", look_at(&subject)));
+    }
     if !conflict {
         return problem;
     }
@@ -68,6 +72,15 @@ pub async fn refused(state: &AppState, subject: Subject, error: Error) -> Proble
         Ok(Some(event)) if clock::now().since(event.at) < RECENT => problem.after(&event),
         // The refusal stands, whoever caused it.
         Ok(_) | Err(_) => problem,
+    }
+}
+
+/// The command that shows how it is now.
+fn look_at(subject: &Subject) -> String {
+    match subject {
+        Subject::App(app) => format!("evenkeel status {app}"),
+        Subject::Source(source) => format!("evenkeel source show {source}"),
+        Subject::Node(_) => "evenkeel nodes".to_owned(),
     }
 }
 

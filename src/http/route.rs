@@ -41,6 +41,8 @@ pub struct Route {
     handler: MethodRouter<AppState>,
     /// Followers pass it on.
     leader: bool,
+    /// Followers pass it on where that is asked for.
+    fresh: bool,
     /// The body is taken in before anything else, within what all such bodies may hold.
     taken_in: bool,
     /// Largest body in bytes; `None`: the handler takes it piece by piece.
@@ -68,6 +70,7 @@ impl Route {
             answer: None,
             describe: <H as Tells<A>>::describe,
             leader: method != Method::GET,
+            fresh: false,
             taken_in: false,
             method,
             path,
@@ -126,6 +129,12 @@ impl Route {
         self
     }
 
+    /// May be asked for as the leader has it: others hang what they do on it.
+    pub fn fresh(mut self) -> Route {
+        self.fresh = true;
+        self
+    }
+
     /// May be asked to answer later.
     pub fn waits(mut self) -> Route {
         self.deadline = Some(REQUEST_DEADLINE + MAX_WAIT);
@@ -152,6 +161,9 @@ impl Route {
         }
         if self.leader {
             handler = handler.route_layer(from_fn_with_state(state.clone(), forward::to_leader));
+        }
+        if self.fresh {
+            handler = handler.route_layer(from_fn_with_state(state.clone(), forward::fresh));
         }
         if self.taken_in {
             handler = handler.route_layer(from_fn_with_state(state.clone(), hooks::take_in));

@@ -22,7 +22,8 @@ pub fn all() -> Vec<Route> {
             apps::show,
         )
         .says("An app's status document")
-        .waits(),
+        .waits()
+        .fresh(),
         get(
             "/api/v1/projects/{project}/apps/{app}/releases",
             VIEW_APP,
@@ -136,7 +137,8 @@ pub fn all() -> Vec<Route> {
             .code(201),
         get("/api/v1/sources/{name}", VIEW, sources::show)
             .says("A source: state, commits seen and applied, problems, what is held")
-            .waits(),
+            .waits()
+            .fresh(),
         put("/api/v1/sources/{name}", ADMINISTER, sources::put)
             .says("Add a source or replace its settings"),
         delete("/api/v1/sources/{name}", ADMINISTER, sources::remove)
@@ -155,7 +157,8 @@ pub fn all() -> Vec<Route> {
             VIEW,
             commit::show,
         )
-        .says("What became of a commit, app by app, with the evidence"),
+        .says("What became of a commit, app by app, with the evidence")
+        .fresh(),
         post(
             "/api/v1/sources/{name}/approve",
             ADMINISTER,
@@ -171,7 +174,8 @@ pub fn all() -> Vec<Route> {
         get("/api/v1/nodes", VIEW, nodes::list).says("All nodes"),
         get("/api/v1/nodes/{name}", VIEW, nodes::show)
             .says("A node")
-            .waits(),
+            .waits()
+            .fresh(),
         post(
             "/api/v1/nodes/{name}/cordon",
             OPERATE_CLUSTER,

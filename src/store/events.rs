@@ -182,7 +182,8 @@ fn narrow(sql: &mut sqlx::QueryBuilder<sqlx::Postgres>, query: &EventQuery) {
 
 impl Store {
     /// The last thing that an operator or a commit did to `subject` by a change of the state
-    /// after generation `after`. What follows by itself is not counted.
+    /// after generation `after`. What follows by itself is not counted, nor a command inside an
+    /// instance: it changes nothing that anybody looks at.
     pub async fn last_act(
         &self,
         subject: &Subject,
@@ -193,9 +194,10 @@ impl Store {
                 "SELECT id, at, actor, kind, app, source, commit, rollout, instance, node,
                      message, detail FROM events
                  WHERE (starts_with(actor, 'user:') OR starts_with(actor, 'git:'))
-                     AND generation > ",
+                     AND kind <> ",
             );
-            sql.push_bind(after.0);
+            sql.push_bind(EventKind::InstanceExec.as_str());
+            sql.push(" AND generation > ").push_bind(after.0);
             match subject {
                 Subject::App(app) => sql.push(" AND app = ").push_bind(app.to_string()),
                 Subject::Source(source) => sql

@@ -339,18 +339,23 @@ impl Cluster {
 
     /// Runs the command line against this cluster: exit code, standard output, standard error.
     pub fn cli(&self, args: &[&str]) -> (i32, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-            .args(args)
-            .env("EVENKEEL_DATA_DIR", self.data_dir())
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let output = self.cli_command(args).output().unwrap();
         (
             output.status.code().unwrap_or(-1),
             String::from_utf8_lossy(&output.stdout).into_owned(),
             String::from_utf8_lossy(&output.stderr).into_owned(),
         )
+    }
+
+    /// The same, yet to be run.
+    pub fn cli_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+        command
+            .args(args)
+            .env("EVENKEEL_DATA_DIR", self.data_dir())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
     }
 
     pub fn docker(&self) -> bollard::Docker {

@@ -22,6 +22,7 @@ mod forge_pulls;
 mod hooks;
 mod limits;
 mod metrics;
+mod operators;
 mod pages;
 #[path = "../support/pg.rs"]
 mod pg;

@@ -4,7 +4,10 @@
 mod offline;
 mod sources;
 mod steer;
+mod terminal;
 mod together;
+mod verdicts;
+mod waits;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -1,15 +1,11 @@
 //! What needs no server, and how things look on a terminal.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::pty::{Winsize, openpty};
 use serde_json::Value;
 
-use super::{Book, OFFLINE, Ran};
+use super::{Book, OFFLINE, Ran, terminal};
 
 /// Without anything of this machine's configuration.
 fn alone(home: &Path) -> Command {
@@ -121,31 +117,13 @@ fn contexts(book: &Book<'_>) {
     book.refused(&["context", "remove", "prod"], 2);
 }
 
-/// Both ends of a terminal of so many columns.
-fn terminal(columns: u16) -> (File, OwnedFd) {
-    let size = Winsize {
-        ws_row: 24,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    let both = openpty(Some(&size), None).unwrap();
-    (File::from(both.master), both.slave)
-}
-
 /// What is shown on a terminal of so many columns.
 fn shown(home: &Path, columns: u16, env: &[(&str, &str)], args: &[&str]) -> String {
-    let (mut ours, theirs) = terminal(columns);
-    let mut child = alone(home)
-        .args(args)
-        .envs(env.iter().copied())
-        .stdout(theirs)
-        .spawn()
-        .unwrap();
-    assert!(child.wait().unwrap().success());
-    let mut seen = vec![0; 64 * 1024];
-    let length = ours.read(&mut seen).unwrap();
-    String::from_utf8(seen[..length].to_vec()).unwrap()
+    let mut command = alone(home);
+    command.args(args).envs(env.iter().copied());
+    let seen = terminal::run(command, columns);
+    assert_eq!(seen.code, 0, "{}", seen.raw);
+    seen.raw
 }
 
 #[test]
