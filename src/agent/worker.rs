@@ -434,7 +434,7 @@ impl Worker {
                 let held = self.evidence.contains_key(&instance.id);
                 let shown = match before.instances.get(&instance.id) {
                     Some(old) if held => Some(old.clone()),
-                    Some(_) | None => instance_view(instance, &self.local),
+                    Some(_) | None => instance_view(instance, &self.local, self.clock.now()),
                 };
                 view.instances.extend(shown.map(|v| (instance.id, v)));
             }

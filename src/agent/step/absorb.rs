@@ -67,7 +67,14 @@ impl Local {
         }
         for id in ids {
             let found = all.remove(&id);
+            let runs = found.as_ref().is_some_and(Found::is_running);
             notes.extend(self.looked(runtime, look, id, found, desired, now));
+            if first
+                && runs
+                && let Some(memory) = self.instances.get_mut(&id)
+            {
+                memory.adopted = Some(now);
+            }
         }
         notes
     }
@@ -482,6 +489,7 @@ impl Memory {
             self.kept.runs = self.kept.runs.saturating_add(1);
             self.not_running();
             self.ending = None;
+            self.adopted = None;
         }
         if found.is_running() {
             self.failure = None;

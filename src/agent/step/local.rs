@@ -38,6 +38,8 @@ pub struct RuntimeState {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
+    /// Nobody has asked it yet.
+    Unasked,
     Known,
     /// It does not answer: nothing may be concluded.
     Unknown {
@@ -48,9 +50,7 @@ pub enum Reach {
 impl Default for RuntimeState {
     fn default() -> RuntimeState {
         RuntimeState {
-            reach: Reach::Unknown {
-                why: "not asked yet".to_owned(),
-            },
+            reach: Reach::Unasked,
             looked: false,
             found: BTreeMap::new(),
         }
@@ -88,6 +88,8 @@ pub struct Memory {
     /// This process saw its creation end. One that is merely found may lack what follows the
     /// creation of a container: its files, a check of its program.
     pub complete: bool,
+    /// When this process found its present run, which an earlier one began.
+    pub adopted: Option<Millis>,
     /// Something may have changed while an operation was in flight.
     pub look_again: bool,
     /// The last thing that went wrong with starting it, and when.

@@ -1,13 +1,19 @@
 //! What the node says of itself, derived from the same state that decides.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use super::hysteresis::Verdict;
 use super::{ImageMemory, Local, Memory, Millis, OpKind, Reach, RuntimeState};
 use crate::agent::found::{Found, FoundState};
 use crate::model::desired::DesiredGoal;
-use crate::model::instance::{Exit, Failure, FailureKind, InstancePhase, ProbeAnswer};
+use crate::model::instance::{Exit, Failure, FailureKind, InstancePhase, ProbeAnswer, ProbeKind};
 use crate::model::node::ImageState;
 use crate::model::{DesiredInstance, DesiredSet, InstanceId};
+
+/// For how long nothing is said of a run that is taken over and that no probe has judged: an
+/// answer comes at once, a verdict after some intervals of the probe.
+const UNJUDGED: Duration = Duration::from_secs(30);
 
 /// An instance as reported; times are moments, ages are made when it is sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +32,32 @@ pub struct InstanceView {
     pub log_tail: Vec<String>,
 }
 
-/// `None`: nothing is known of it yet, and silence is the only honest answer.
-pub fn instance_view(instance: &DesiredInstance, local: &Local) -> Option<InstanceView> {
+/// Whether its probes have yet to say something of a run that an earlier process began. That one
+/// may have told that it is ready, without having written it down: "not ready" would be a word
+/// against it that nobody can answer for.
+fn is_unjudged(instance: &DesiredInstance, memory: &Memory, now: Millis) -> bool {
+    let adopted = |at: Millis| now < at.plus(UNJUDGED);
+    if !memory.adopted.is_some_and(adopted) {
+        return false;
+    }
+    let health = &instance.run.health;
+    let verdict = |kind| memory.tracks.get(&kind).and_then(|t| t.verdict);
+    match (&health.startup, verdict(ProbeKind::Startup)) {
+        (Some(_), None) => return true,
+        (Some(_), Some(Verdict::Bad)) => return false,
+        (Some(_), Some(Verdict::Good)) | (None, _) => {}
+    }
+    health.readiness.is_some() && verdict(ProbeKind::Readiness).is_none()
+}
+
+/// `None`: nobody has looked yet, and silence is the only honest answer. Where one has looked and
+/// the runtime does not answer, that is told: else what an earlier process said would stand,
+/// though the whole node may have been started anew since.
+pub fn instance_view(
+    instance: &DesiredInstance,
+    local: &Local,
+    now: Millis,
+) -> Option<InstanceView> {
     let name = super::runtime_of(&instance.run.workload.task);
     let nothing = Memory::default();
     let memory = local.instances.get(&instance.id).unwrap_or(&nothing);
@@ -35,11 +65,20 @@ pub fn instance_view(instance: &DesiredInstance, local: &Local) -> Option<Instan
         return Some(without_runtime(instance, memory, name));
     };
     if !runtime.looked {
-        return None;
+        return match &runtime.reach {
+            Reach::Unasked | Reach::Known => None,
+            Reach::Unknown { why } => Some(unseen(instance, memory, unavailable(why))),
+        };
     }
     let found = runtime.found.get(&instance.id);
     let stop = instance.goal != DesiredGoal::Run;
     let running = found.is_some_and(Found::is_running);
+    if running && !stop && is_unjudged(instance, memory, now) {
+        return match &runtime.reach {
+            Reach::Unasked | Reach::Known => None,
+            Reach::Unknown { why } => Some(unseen(instance, memory, unavailable(why))),
+        };
+    }
     Some(InstanceView {
         id: instance.id,
         phase: phase(instance, found, memory, local),
@@ -59,12 +98,25 @@ pub fn instance_view(instance: &DesiredInstance, local: &Local) -> Option<Instan
 fn without_runtime(instance: &DesiredInstance, memory: &Memory, name: &str) -> InstanceView {
     let stop = instance.goal != DesiredGoal::Run;
     let gone = stop && !memory.kept.created;
+    let view = unseen(instance, memory, no_runtime(name));
     InstanceView {
-        id: instance.id,
         phase: match (gone, stop) {
             (true, _) => InstancePhase::Gone,
             (false, true) => InstancePhase::Stopping,
             (false, false) => InstancePhase::BackOff,
+        },
+        failure: view.failure.filter(|_| !gone),
+        ..view
+    }
+}
+
+/// What is remembered of an instance that nobody sees.
+fn unseen(instance: &DesiredInstance, memory: &Memory, failure: Failure) -> InstanceView {
+    InstanceView {
+        id: instance.id,
+        phase: match instance.goal {
+            DesiredGoal::Run => InstancePhase::Pending,
+            DesiredGoal::Stop { .. } => InstancePhase::Stopping,
         },
         ready_since: None,
         running_since: None,
@@ -74,8 +126,15 @@ fn without_runtime(instance: &DesiredInstance, memory: &Memory, name: &str) -> I
         published_ports: BTreeMap::new(),
         last_exit: memory.kept.last_exit.clone(),
         last_probe: None,
-        failure: (!gone).then(|| no_runtime(name)),
+        failure: Some(failure),
         log_tail: memory.kept.log_tail.clone(),
+    }
+}
+
+fn unavailable(why: &str) -> Failure {
+    Failure {
+        kind: FailureKind::RuntimeUnavailable,
+        message: why.to_owned(),
     }
 }
 
@@ -146,10 +205,7 @@ fn failure(
     local: &Local,
 ) -> Option<Failure> {
     if let Reach::Unknown { why } = &runtime.reach {
-        return Some(Failure {
-            kind: FailureKind::RuntimeUnavailable,
-            message: why.clone(),
-        });
+        return Some(unavailable(why));
     }
     if memory.failure.is_some() {
         return memory.failure.clone();

@@ -42,13 +42,13 @@ pub struct View {
 }
 
 impl Agent {
-    pub(super) fn view(&self) -> View {
+    pub(super) fn view(&self, now: Millis) -> View {
         let mut view = View::default();
         if let Some(desired) = &self.desired {
             view.applied = Some((desired.epoch, desired.generation));
             view.images = image_views(desired, &self.local);
             for instance in desired.instances.values() {
-                let shown = instance_view(instance, &self.local);
+                let shown = instance_view(instance, &self.local, now);
                 view.instances.extend(shown.map(|v| (instance.id, v)));
             }
         }
@@ -64,12 +64,12 @@ impl Agent {
             return Some(self.report_not_before);
         }
         let full = self.full || self.next_full <= out.now || self.taken.is_none();
-        let view = self.view();
+        let now = self.millis(out.now);
+        let view = self.view(now);
         let base = self.taken.as_ref().filter(|_| !full);
         if base == Some(&view) && self.notes.is_empty() {
             return Some(self.next_full);
         }
-        let now = self.millis(out.now);
         let instances = view
             .instances
             .values()

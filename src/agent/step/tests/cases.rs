@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::world::{World, found};
 use crate::agent::found::FoundState;
-use crate::agent::step::{DOCKER, Op, OpKind, PROCESS, probing};
+use crate::agent::step::{DOCKER, Op, OpKind, PROCESS, instance_view, probing};
 use crate::agent::testing::{Tweak as _, id, instance, set, tcp_probe};
 use crate::model::instance::{FailureKind, ProbeKind};
 use crate::model::spec::{Limits, PullPolicy, Task};
@@ -150,9 +150,10 @@ fn what_never_was_is_gone_at_once_but_not_while_the_runtime_is_silent() {
     assert_eq!(world.view(id(1)).phase, InstancePhase::Gone);
     world.local = crate::agent::step::Local::new([DOCKER]);
     world.up = false;
+    let stopped = world.desired.instances[&id(1)].clone();
+    assert_eq!(instance_view(&stopped, &world.local, world.at()), None);
     world.look();
-    let silent = super::super::instance_view(&world.desired.instances[&id(1)], &world.local);
-    assert_eq!(silent, None);
+    assert_eq!(world.view(id(1)).phase, InstancePhase::Stopping);
 }
 
 #[test]
@@ -384,6 +385,56 @@ fn a_restarted_agent_takes_over_what_runs() {
         "no dip in readiness"
     );
     assert!(!world.has_note("ready"), "and it is not told again");
+}
+
+/// Its readiness was told and not yet written down. The next process says nothing of it until
+/// a probe has judged, and not for ever.
+#[test]
+fn a_restarted_agent_calls_nothing_unready_that_no_probe_has_judged() {
+    let it = instance(1).with(|r| r.health.readiness = Some(tcp_probe()));
+    let told = |world: &World| {
+        let view = instance_view(&world.desired.instances[&id(1)], &world.local, world.at());
+        view.map(|view| view.ready_since.is_some())
+    };
+    let mut world = running([it]);
+    assert_eq!(told(&world), Some(false), "it was started here");
+    let kept = world.local.kept();
+    world.probe(id(1), ProbeKind::Readiness, true);
+    assert_eq!(told(&world), Some(true));
+    for outcome in [Some(true), Some(false), None] {
+        world.local = crate::agent::step::Local::new([DOCKER]);
+        world.local.restore(kept.clone(), world.at());
+        world.local.admit(&world.desired.clone(), world.at());
+        world.look();
+        assert_eq!(told(&world), None);
+        for _ in 0..30 {
+            world.now += 1000;
+            outcome
+                .iter()
+                .for_each(|passed| world.probe(id(1), ProbeKind::Readiness, *passed));
+        }
+        assert_eq!(told(&world), Some(outcome == Some(true)));
+    }
+}
+
+/// The node was started anew and its runtime is not up: what was said before must not stand.
+#[test]
+fn a_restarted_agent_whose_runtime_is_silent_says_so_of_each_instance() {
+    let mut world = running([instance(1)]);
+    assert!(world.view(id(1)).ready_since.is_some());
+    let kept = world.local.kept();
+    world.local = crate::agent::step::Local::new([DOCKER]);
+    world.local.restore(kept, world.at());
+    world.local.admit(&world.desired.clone(), world.at());
+    world.up = false;
+    world.look();
+    let view = world.view(id(1));
+    let failure = view.failure.map(|failure| failure.kind);
+    assert_eq!(failure, Some(FailureKind::RuntimeUnavailable));
+    assert_eq!((view.ready_since, view.exits), (None, 0));
+    world.up = true;
+    world.look();
+    assert!(world.view(id(1)).ready_since.is_some());
 }
 
 /// Its ledger was lost: it looks before it is told what is wanted.

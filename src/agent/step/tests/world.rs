@@ -208,7 +208,7 @@ impl World {
     }
 
     pub fn view(&self, id: InstanceId) -> InstanceView {
-        instance_view(&self.desired.instances[&id], &self.local).expect("it is known")
+        instance_view(&self.desired.instances[&id], &self.local, self.at()).expect("it is known")
     }
 
     /// The operations so far, as text: `0 create`.
