@@ -258,7 +258,7 @@ fn instance_view(snapshot: &Snapshot, app: &App, instance: &Instance) -> Instanc
         reason,
         created_at: instance.created_at,
         started_at: status.and_then(|s| s.started_at),
-        ready_since: status.and_then(|s| s.ready_since),
+        ready_since: status.filter(|s| s.ready).and_then(|s| s.ready_since),
         exits: status.map_or(0, |s| s.exits),
         restarts: status.map_or(0, |s| s.restarts),
         last_exit: status.and_then(|s| s.last_exit.clone()),

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{ApplyError, Change};
 use super::id::{AppKey, CommitId, InstanceId, NodeName, ReleaseId, SourceName, SpecDigest};
-use super::instance::Instance;
+use super::instance::{Failure, FailureKind, Instance, InstanceStatus};
 use super::problem::Problem;
 use super::release::{Rejection, Release};
 use super::rollout::{Rollout, RolloutKind, RolloutPhase};
-use super::spec::AppSpec;
+use super::spec::{AppSpec, Check};
 use super::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -248,6 +248,32 @@ impl App {
     /// Whether `instance` runs what `release` wants, and no restart asks for a new one.
     pub fn is_current(&self, instance: &Instance, release: &Release) -> bool {
         instance.workload == release.workload_digest && instance.incarnation >= self.incarnation
+    }
+
+    /// Limits, probes and policies change in place: they come from the release the app is at,
+    /// wherever that runs the same workload.
+    pub fn settings_of<'a>(&'a self, own: &'a Arc<Release>) -> &'a Arc<Release> {
+        match self.target_release() {
+            Some(target) if target.workload_digest == own.workload_digest => target,
+            Some(_) | None => own,
+        }
+    }
+
+    /// Whether nobody can see how `instance` does, though its node is heard: its runtime does
+    /// not answer, and no probe over the network shows that it serves all the same.
+    pub fn is_unseen(&self, instance: &Instance, status: &InstanceStatus) -> bool {
+        let silent = |f: &Failure| f.kind == FailureKind::RuntimeUnavailable;
+        if !instance.wants_run() || !status.failure.as_ref().is_some_and(silent) {
+            return false;
+        }
+        let own = self.releases.get(&instance.release);
+        let probe = own.and_then(|own| self.settings_of(own).spec.health.readiness.as_ref());
+        let vouched = probe.is_some_and(|probe| match probe.check {
+            Check::Http { .. } | Check::Tcp { .. } | Check::Grpc { .. } => true,
+            // A runtime that does not answer runs no command inside.
+            Check::Exec { .. } => false,
+        });
+        !(status.ready && vouched)
     }
 
     pub fn target_release(&self) -> Option<&Arc<Release>> {

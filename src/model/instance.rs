@@ -49,7 +49,8 @@ pub enum Goal {
 pub struct InstanceStatus {
     pub phase: InstancePhase,
     pub ready: bool,
-    /// Since when ready without a break, by the controller's clock.
+    /// Since when ready without a break, by the controller's clock. Where it is no more: since
+    /// when it was, if that was in its present run.
     pub ready_since: Option<Timestamp>,
     /// Start of its first process, by the controller's clock; `healthyDeadline` counts from here.
     pub first_started_at: Option<Timestamp>,

@@ -40,7 +40,7 @@ pub struct Usage {
 /// What is known of an instance right now.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Observed<'a> {
-    /// Its node is silent: neither running nor gone can be assumed.
+    /// Its node or its runtime is silent: neither running nor gone can be assumed.
     Unknown,
     /// The node has it on its list but has not said anything yet.
     Pending,
@@ -90,9 +90,21 @@ impl Snapshot {
             (status, Some(node)) => match (node.liveness, status) {
                 (Liveness::Suspect | Liveness::Lost, _) => Observed::Unknown,
                 (Liveness::Ready, None) => Observed::Pending,
-                (Liveness::Ready, Some(status)) => Observed::Known(status),
+                (Liveness::Ready, Some(status)) => {
+                    let app = self.apps.get(&instance.app);
+                    if app.is_some_and(|app| app.is_unseen(instance, status)) {
+                        return Observed::Unknown;
+                    }
+                    Observed::Known(status)
+                }
             },
         }
+    }
+
+    /// Whether the node is there and not silent.
+    pub fn hears(&self, node: &NodeName) -> bool {
+        let node = self.nodes.get(node);
+        node.is_some_and(|n| n.liveness == Liveness::Ready)
     }
 
     fn app_mut(&mut self, key: &AppKey) -> Result<&mut App, ApplyError> {

@@ -41,6 +41,9 @@ pub struct Sorted {
     pub new: bool,
     /// It would be new if its node were not being drained.
     pub leaving: bool,
+    /// When it will have been ready for `minHealthyTime`: until then nothing stops for an
+    /// instance of the wanted workload, also if it is to leave or to be started anew itself.
+    pub young: Option<Timestamp>,
 }
 
 impl Sorted {
@@ -75,12 +78,17 @@ pub fn sort(work: &Work<'_>, wanted: &Release) -> Vec<Sorted> {
                 work.app.is_current(instance, wanted) && instance.requests == wanted.spec.requests;
             let leaving = current && is_leaving(work, instance);
             let new = current && !leaving;
+            let bucket = bucket_of(work, instance, wanted, new);
+            let ready = matches!(bucket, Bucket::NewReady | Bucket::OldReady);
+            let of_wanted = ready && instance.workload == wanted.workload_digest;
+            let healthy_at = healthy_at(instance, wanted).filter(|_| of_wanted);
             Sorted {
                 id: instance.id,
                 slot: instance.slot,
-                bucket: bucket_of(work, instance, wanted, new),
+                bucket,
                 new,
                 leaving,
+                young: healthy_at.filter(|at| *at > work.now()),
             }
         })
         .collect()

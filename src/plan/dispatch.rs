@@ -126,17 +126,8 @@ fn desired_instance(
                 reason: reason.clone(),
             },
         },
-        run: specs.of(own, settings_of(app, own)),
+        run: specs.of(own, app.settings_of(own)),
     })
-}
-
-/// Limits, probes and policies change in place: they come from the release the
-/// app is at, wherever that runs the same workload.
-fn settings_of<'a>(app: &'a App, own: &'a Arc<Release>) -> &'a Arc<Release> {
-    match app.target_release() {
-        Some(target) if target.workload_digest == own.workload_digest => target,
-        Some(_) | None => own,
-    }
 }
 
 fn run_spec(own: &Release, settings: &Release) -> RunSpec {

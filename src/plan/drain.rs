@@ -89,6 +89,9 @@ pub fn why_it_stays(
         ));
     }
     if snapshot.observe(instance) == Observed::Unknown {
+        if snapshot.hears(&instance.node) {
+            return Some("its runtime does not answer: nobody knows whether it runs".to_owned());
+        }
         let after = settings.suspect_after.as_secs();
         return Some(format!(
             "the node has been silent for more than {after} s: nobody knows whether it runs"

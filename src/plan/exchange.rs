@@ -256,7 +256,19 @@ fn stop_surplus(work: &mut Work<'_>, wanted: &Release, bounds: Bounds) {
 
 /// How many serving instances may stop now.
 fn budget(sorted: &[Sorted], bounds: Bounds) -> usize {
-    let available = count(sorted, Bucket::NewHealthy) + count(sorted, Bucket::OldReady);
+    let serves = |s: &&Sorted| match s.bucket {
+        Bucket::NewHealthy => true,
+        Bucket::OldReady => s.young.is_none(),
+        Bucket::Gone
+        | Bucket::Stopping
+        | Bucket::Stopped
+        | Bucket::Lost
+        | Bucket::Unknown
+        | Bucket::NewReady
+        | Bucket::NewStarting
+        | Bucket::OldUnready => false,
+    };
+    let available = sorted.iter().filter(serves).count();
     let below = usize::from(mutant(Mutant::FloorOffByOne));
     let floor = bounds.replicas.saturating_sub(bounds.unavailable + below);
     available.saturating_sub(floor)
@@ -417,12 +429,18 @@ fn create(
 
 fn wait_for_rest(work: &mut Work<'_>, wanted: &Release, sorted: &[Sorted]) {
     let of = |bucket| count(sorted, bucket);
-    let unknown = of(Bucket::Unknown);
-    if unknown > 0 {
-        work.wait_for(
-            format!("word of {unknown} instance(s) on silent nodes"),
-            None,
-        );
+    let unknown = sorted.iter().filter(|s| s.bucket == Bucket::Unknown);
+    let nodes = unknown.filter_map(|s| work.app.instances.get(&s.id));
+    let (silent, mute): (Vec<bool>, Vec<bool>) = nodes
+        .map(|i| work.silence(&i.node).is_some())
+        .partition(|silent| *silent);
+    for (number, whose) in [
+        (silent.len(), "on silent nodes"),
+        (mute.len(), "on nodes whose runtime does not answer"),
+    ] {
+        if number > 0 {
+            work.wait_for(format!("word of {number} instance(s) {whose}"), None);
+        }
     }
     let stopping = of(Bucket::Stopping) + of(Bucket::Stopped);
     if stopping > 0 {
@@ -455,17 +473,12 @@ fn wait_for_rest(work: &mut Work<'_>, wanted: &Release, sorted: &[Sorted]) {
             None,
         );
     }
-    let young = sorted
-        .iter()
-        .filter(|s| s.bucket == Bucket::NewReady)
-        .filter_map(|s| work.app.instances.get(&s.id))
-        .filter_map(|i| super::bucket::healthy_at(i, wanted))
-        .min();
-    if let Some(at) = young {
+    let young = sorted.iter().filter_map(|s| s.young);
+    let (number, next) = (young.clone().count(), young.min());
+    if let Some(at) = next {
         work.wait_for(
             format!(
-                "{} ready instance(s) to stay so for minHealthyTime {}",
-                of(Bucket::NewReady),
+                "{number} ready instance(s) to stay so for minHealthyTime {}",
                 crate::model::quantity::format_duration(wanted.spec.rollout.min_healthy_time)
             ),
             Some(at),

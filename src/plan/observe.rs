@@ -274,7 +274,9 @@ fn plan_instance(
             .last_probe
             .as_ref()
             .filter(|p| !p.passed)
-            .map_or_else(|| "it does not run".to_owned(), |p| p.answer.clone());
+            .map(|p| p.answer.clone())
+            .or_else(|| status.failure.as_ref().map(|f| f.message.clone()))
+            .unwrap_or_else(|| "it does not run".to_owned());
         tell(
             EventKind::InstanceUnready,
             format!("{name} on {node} is no longer ready: {why}"),
@@ -330,7 +332,15 @@ fn next_status(
     InstanceStatus {
         phase: seen.phase,
         ready: seen.ready_ms.is_some(),
-        ready_since: keep(old.and_then(|s| s.ready_since), seen.ready_ms),
+        ready_since: match seen.ready_ms {
+            Some(_) => keep(
+                old.filter(|s| s.ready).and_then(|s| s.ready_since),
+                seen.ready_ms,
+            ),
+            // It says what became of this run.
+            None if started_at.is_some() && same_start => old.and_then(|s| s.ready_since),
+            None => None,
+        },
         first_started_at: old
             .and_then(|s| s.first_started_at)
             .filter(|at| *at <= now)

@@ -414,11 +414,7 @@ pub fn advance(work: &mut Work<'_>) {
     match next.phase {
         RolloutPhase::Preparing => {
             let waiting = unprepared(work, &next, &release);
-            let serving = work
-                .app
-                .instances
-                .values()
-                .any(|i| i.wants_run() && i.is_ready() && !work.app.is_current(i, &release));
+            let serving = others_serve(work, &release);
             if waiting.is_empty() || !serving || mutant(Mutant::ImagesNotAwaited) {
                 next.phase = RolloutPhase::Progressing;
                 next.progress_at = work.now();
@@ -443,6 +439,16 @@ pub fn advance(work: &mut Work<'_>) {
                     None,
                 );
             }
+        }
+        // It did not wait for the images because nothing served. What was begun before it came
+        // up since, and nothing was done for this release so far.
+        RolloutPhase::Progressing
+            if others_serve(work, &release)
+                && !begun(work, &release)
+                && !unprepared(work, &next, &release).is_empty()
+                && !mutant(Mutant::ImagesNotAwaited) =>
+        {
+            next.phase = RolloutPhase::Preparing;
         }
         RolloutPhase::Progressing if is_complete(work, &release) => {
             let waiting = unheard(work, &next, &release);
@@ -490,6 +496,18 @@ pub fn advance(work: &mut Work<'_>) {
             );
         }
     }
+}
+
+/// Whether an instance of another version serves.
+fn others_serve(work: &Work<'_>, release: &Release) -> bool {
+    let mut instances = work.app.instances.values();
+    instances.any(|i| i.wants_run() && i.is_ready() && !work.app.is_current(i, release))
+}
+
+/// Whether there is any instance of it.
+fn begun(work: &Work<'_>, release: &Release) -> bool {
+    let mut instances = work.app.instances.values();
+    instances.any(|i| i.wants_run() && work.app.is_current(i, release))
 }
 
 /// A release that is proven already does not prove itself again.

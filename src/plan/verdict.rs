@@ -78,7 +78,7 @@ pub fn judge(
                 format!("{how}, {} times in all", status.exits),
             ));
         }
-        if rollout.phase == RolloutPhase::Baking && gave_way(status, rollout) {
+        if rollout.phase == RolloutPhase::Baking && gave_way(status) {
             return Ok(judgement(
                 instance,
                 Verdict::FailedBake,
@@ -176,14 +176,12 @@ fn began(status: &InstanceStatus) -> Option<Timestamp> {
     }
 }
 
-/// Whether it stopped being ready by itself while the release was watched. One that its runtime
-/// took along, and that is coming up again, did not.
-fn gave_way(status: &InstanceStatus, rollout: &Rollout) -> bool {
-    let same_run = status
-        .started_at
-        .zip(rollout.baking_since)
-        .is_some_and(|(started, since)| started <= since);
-    !status.ready && (status.exits > 0 || same_run || mutant(Mutant::RebootCondemns))
+/// Whether it stopped being ready by itself while the release was watched: in the very run that
+/// was ready. One that its runtime took along, and that is coming up again, did not; when that
+/// run began says nothing, since word of it may have come later than the decision to bake.
+fn gave_way(status: &InstanceStatus) -> bool {
+    let was_ready = status.ready_since.is_some();
+    !status.ready && (status.exits > 0 || was_ready || mutant(Mutant::RebootCondemns))
 }
 
 /// With no node to run on, nothing can make progress; that is not the release's fault.

@@ -252,6 +252,7 @@ impl<'a> Work<'a> {
         }
         match &instance.status {
             Some(_) if instance.is_gone() => Observed::Absent,
+            Some(status) if self.app.is_unseen(instance, status) => Observed::Unknown,
             Some(status) => Observed::Known(status),
             None => Observed::Pending,
         }

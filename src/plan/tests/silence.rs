@@ -1,10 +1,13 @@
 //! The silence of a node, and clocks that are set back, are never evidence against a release.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::world::*;
+use crate::model::instance::{Failure, FailureKind};
+use crate::model::spec::{Check, Probe};
 use crate::model::*;
-use crate::plan::observe::plan_liveness;
+use crate::plan::observe::{NodeReport, SeenInstance, plan_liveness, plan_report};
 
 const DEADLINE: u64 = 30;
 const PROGRESS: u64 = 60;
@@ -127,4 +130,117 @@ fn what_runs_is_not_rejected_for_what_it_lacks() {
     assert!(app.quarantine.is_empty(), "{:?}", app.quarantine);
     assert_eq!(app.target_release().unwrap().commit, commit("2"));
     assert_eq!(world.serving("web"), "web:1 x2");
+}
+
+/// What the node of its instance in that slot said last, changed.
+fn tell(world: &mut World, slot: u32, change: impl FnOnce(&mut InstanceStatus)) {
+    let mut instances = world.app("web").instances.values();
+    let instance = instances.find(|i| i.slot == slot && i.wants_run()).unwrap();
+    let (id, mut status) = (instance.id, instance.status.clone().unwrap());
+    change(&mut status);
+    world.apply(&[Change::Observe {
+        app: key("web"),
+        instance: id,
+        status: Box::new(status),
+    }]);
+}
+
+fn no_answer(status: &mut InstanceStatus) {
+    status.failure = Some(Failure {
+        kind: FailureKind::RuntimeUnavailable,
+        message: "it stopped answering".to_owned(),
+    });
+}
+
+fn probed(check: Check) -> impl FnOnce(&mut AppSpec) {
+    let second = Duration::from_secs(1);
+    move |spec| {
+        spec.health.readiness = Some(Probe {
+            check,
+            interval: second,
+            timeout: second,
+            success_threshold: 1,
+            failure_threshold: 3,
+            grace_period: Duration::ZERO,
+        });
+    }
+}
+
+/// Of two one has to serve. The runtime of the first does not answer: it may be down with all
+/// that it ran. Only a probe over the network sees past it.
+#[test]
+fn an_instance_whose_runtime_does_not_answer_is_counted_on_only_if_a_probe_reaches_it() {
+    let command = Check::Exec {
+        command: vec!["/bin/check".to_owned()],
+    };
+    let port = Check::Tcp {
+        port: "http".to_owned(),
+    };
+    for (check, goes_on) in [(None, false), (Some(command), false), (Some(port), true)] {
+        let web = |image: &str| {
+            let web = spec(image).replicas(2).surge(0, 1);
+            match check.clone() {
+                Some(check) => web.with(probed(check)),
+                None => web,
+            }
+        };
+        let mut world = World::new(&["a", "b"]);
+        world.declare("web", "1", web("web:1"));
+        world.settle();
+        tell(&mut world, 0, no_answer);
+        world.declare("web", "2", web("web:2"));
+        world.rounds(20);
+        assert_eq!(world.serving("web") != "web:1 x2", goes_on, "{check:?}");
+        if !goes_on {
+            let waiting = &world.last.report.apps[&key("web")].waiting;
+            let words = "word of 1 instance(s) on nodes whose runtime does not answer";
+            assert!(waiting.iter().any(|w| w.what == words), "{waiting:?}");
+            tell(&mut world, 0, |status| status.failure = None);
+            world.settle();
+            assert_eq!(world.serving("web"), "web:2 x2");
+        }
+    }
+}
+
+/// Its runtime went down with it and is back: the release cannot be blamed for that, although
+/// word of it came only after the bake began.
+#[test]
+fn a_run_that_was_not_seen_ready_is_no_evidence_while_baking() {
+    for (restarts, same_run) in [(0, true), (1, false)] {
+        let mut world = World::new(&["a"]);
+        let web = |image: &str| spec(image).with(|s| s.rollout.bake_time = Duration::from_secs(60));
+        world.declare("web", "1", web("web:1"));
+        let bakes = |r: &Rollout| r.phase == RolloutPhase::Baking;
+        while !world.app("web").rollout.as_ref().is_some_and(bakes) {
+            world.rounds(1);
+        }
+        world.wait(5);
+        let instance = world.app("web").instances.values().next().unwrap();
+        let seen = SeenInstance {
+            id: instance.id,
+            phase: InstancePhase::Running,
+            ready_ms: None,
+            // Before the bake began.
+            running_ms: Some(6_000),
+            exits: 0,
+            restarts,
+            container_id: None,
+            ports: BTreeMap::new(),
+            last_exit: None,
+            last_probe: None,
+            failure: None,
+            log_tail: Vec::new(),
+        };
+        let report = NodeReport {
+            node: instance.node.clone(),
+            facts: world.snapshot.nodes[&instance.node].facts.clone(),
+            instances: vec![seen],
+            images: BTreeMap::new(),
+            notes: Vec::new(),
+        };
+        let news = plan_report(world.now, &world.snapshot, &report);
+        world.apply(&news.changes);
+        world.plan();
+        assert_eq!(condemned(&world), same_run, "restarts {restarts}");
+    }
 }

@@ -102,3 +102,43 @@ fn on_the_way_to_a_third_version_its_own_policy_holds() {
     }
     assert!(world.low[&key("web")] >= 5);
 }
+
+/// What instances of that image say, changed.
+fn tell(world: &mut World, image: &str, change: impl Fn(&mut InstanceStatus)) {
+    let app = world.app("web");
+    let of = instances_of(world, &[image]);
+    let told = of.into_iter().map(|id| {
+        let mut status = app.instances[&id].status.clone().unwrap();
+        change(&mut status);
+        Change::Observe {
+            app: key("web"),
+            instance: id,
+            status: Box::new(status),
+        }
+    });
+    let told: Vec<Change> = told.collect();
+    world.apply(&told);
+}
+
+/// Nothing served when the third came, so it did not wait for its images; the one that stays
+/// comes up while they are still under way.
+#[test]
+fn what_comes_up_again_serves_until_the_images_are_there() {
+    let mut world = World::new(&["a"]);
+    world.declare("web", "0001", spec("web:1"));
+    world.settle();
+    world.behave("web:2", Behaviour::NeverReady);
+    world.declare("web", "0002", spec("web:2"));
+    world.rounds(3);
+    tell(&mut world, "web:1", |status| status.ready = false);
+    world.declare("web", "0003", spec("web:3").surge(1, 1));
+    world.plan();
+    tell(&mut world, "web:2", |status| {
+        status.phase = InstancePhase::Gone
+    });
+    tell(&mut world, "web:1", |status| status.ready = true);
+    world.plan();
+    assert_eq!(world.serving("web"), "web:1 x1", "the image is not there");
+    world.settle();
+    assert_eq!(world.serving("web"), "web:3 x1");
+}

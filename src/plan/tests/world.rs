@@ -390,14 +390,13 @@ impl World {
             match behaviour {
                 Behaviour::Healthy => {
                     start(&mut next);
+                    next.ready_since = next.ready_since.filter(|_| next.ready).or(Some(now));
                     next.ready = true;
-                    next.ready_since = Some(next.ready_since.unwrap_or(now));
                 }
                 Behaviour::NeverReady => start(&mut next),
                 Behaviour::Sick => {
                     start(&mut next);
                     next.ready = false;
-                    next.ready_since = None;
                 }
                 Behaviour::CrashLoop => {
                     start(&mut next);
