@@ -300,6 +300,7 @@ impl Controller {
                 .get(&name)
                 .is_some_and(|s| matches!(s.outcome, SyncOutcome::Unreachable { .. }));
             if !known {
+                source.writing = true;
                 lead.queue.push_back(Job::Failed { source: name });
             }
             return;
@@ -324,6 +325,7 @@ impl Controller {
             source.following.saw(differing);
         }
         source.tree = Some(head.clone());
+        source.writing = true;
         lead.queue.push_back(Job::Sync { source: name, head });
     }
 

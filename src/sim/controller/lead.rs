@@ -42,6 +42,8 @@ pub(super) struct Source {
     pub(super) tree: Option<Head>,
     pub(super) due: Moment,
     pub(super) fetching: bool,
+    /// What was fetched is not written down yet: one task does one after the other.
+    pub(super) writing: bool,
     pub(super) retry: u64,
 }
 
@@ -177,6 +179,7 @@ impl Lead {
             }
             Job::Sync { source, head } => {
                 if let Some(source) = self.sources.get_mut(&source) {
+                    source.writing = false;
                     let id = commit_id(head.number);
                     match catalog(&head.tree).spec_files {
                         0 => source.following.refused(&id),
@@ -184,7 +187,12 @@ impl Lead {
                     };
                 }
             }
-            Job::Failed { .. } | Job::Liveness | Job::Verb(_) => {}
+            Job::Failed { source } => {
+                if let Some(source) = self.sources.get_mut(&source) {
+                    source.writing = false;
+                }
+            }
+            Job::Liveness | Job::Verb(_) => {}
         }
     }
 
@@ -207,6 +215,7 @@ impl Lead {
                 }
                 Job::Sync { source, .. } | Job::Failed { source } => {
                     if let Some(source) = self.sources.get_mut(&source) {
+                        source.writing = false;
                         source.due = now.plus(source.retry);
                     }
                 }
@@ -239,10 +248,11 @@ impl Lead {
                 self.marks.all = true;
             }
             for (name, source) in &mut self.sources {
-                if !source.fetching && source.due <= now {
+                let idle = !source.fetching && !source.writing;
+                if idle && source.due <= now {
                     source.fetching = true;
                     wishes.fetches.push(name.clone());
-                } else if !source.fetching {
+                } else if idle {
                     next = next.min(source.due);
                 }
             }

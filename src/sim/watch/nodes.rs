@@ -170,9 +170,11 @@ impl Watch {
                 wanted == Some(&(s.instance.workload.clone(), s.instance.requests))
             });
             let age = at_decision.map_or(Duration::ZERO, |p| p.min_healthy);
+            // By now, not when the stop was decided: its agent may have been away since, and
+            // what served then may have been exchanged.
             let proven = !new
                 || self.database_stepped.is_some()
-                || since.0 + age.as_millis() as u64 <= decided.0 + SLACK;
+                || since.0 + age.as_millis() as u64 <= now.0 + SLACK;
             if since <= now && now < until && proven {
                 available += 1;
             } else if until <= now && until.0 >= from {
