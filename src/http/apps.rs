@@ -18,10 +18,11 @@ use super::{AppState, Problem};
 use crate::api::list::bounded;
 use crate::api::verb::{Funnel, Waiting, why as why_of};
 use crate::api::{
-    AppStatus, InstanceView, Page, ReleaseView, RolloutView, Why, app_status, release,
+    AppDiff, AppStatus, InstanceView, Page, ReleaseView, RolloutView, Why, app_status, release,
 };
 use crate::controller::Versions;
 use crate::model::{App, AppKey, InstanceId, RolloutId, Snapshot};
+use crate::plan::preview;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -223,4 +224,27 @@ pub async fn why(
             excluded: f.excluded.clone(),
         });
     Ok(Json(why_of(&status, waiting.collect(), funnel)))
+}
+
+/// From what runs to what Git declares.
+pub async fn diff(
+    State(state): State<AppState>,
+    AppParam(key): AppParam,
+) -> Result<Json<AppDiff>, Problem> {
+    with_app(&state, &key, |snapshot, app| {
+        let status = app_status::app_status(snapshot, app);
+        let running = app_status::running_release(app);
+        let fields = match &app.declared {
+            Some(declared) => preview::compare(running.map(|r| &*r.spec), &declared.spec),
+            None => Vec::new(),
+        };
+        Json(AppDiff {
+            project: status.project,
+            name: status.name,
+            declared: status.git,
+            running: status.running,
+            fields,
+            messages: status.messages,
+        })
+    })
 }

@@ -12,6 +12,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::act::{AtApp, AtNode};
 use super::auth::Caller;
 use super::etag::Document;
 use super::extract::{
@@ -101,6 +102,18 @@ impl Takes for IfMatch {
                 caller has seen it: refused with 412 if somebody acted on it since",
             "schema": {"type": "string"},
         }));
+    }
+}
+
+impl Takes for AtApp {
+    fn describe(to: &mut Described) {
+        IfMatch::describe(to);
+    }
+}
+
+impl Takes for AtNode {
+    fn describe(to: &mut Described) {
+        IfMatch::describe(to);
     }
 }
 

@@ -7,9 +7,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
+use super::act::checked_reason;
 use super::auth::Caller;
 use super::extract::{App, Json};
-use super::verbs::checked_reason;
 use super::{AppState, Problem};
 use crate::api::ExecInput;
 use crate::api::exec::{DEFAULT_TIMEOUT, MAX_COMMAND_BYTES, MAX_TIMEOUT};

@@ -12,6 +12,7 @@
 //! Deliberately absent: TLS (a proxy's job until agents need certificates of
 //! their own), sessions, cookies.
 
+mod act;
 mod agents;
 mod apps;
 mod auth;
@@ -35,7 +36,6 @@ mod paced;
 mod page;
 mod plan;
 mod problem;
-mod rollouts;
 mod route;
 mod routes;
 mod serve;

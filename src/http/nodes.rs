@@ -5,11 +5,10 @@ use std::ops::Bound;
 use axum::Json;
 use axum::extract::State;
 
+use super::act::{AtNode, act, checked_reason};
 use super::auth::Caller;
 use super::etag::Document;
 use super::extract::{NodeParam, OptionalJson, PageParams, Params};
-use super::if_match::{self, IfMatch};
-use super::verbs::checked_reason;
 use super::wait::WaitParams;
 use super::{AppState, Problem};
 use crate::api::node::{Remaining, node_view};
@@ -58,85 +57,34 @@ fn remaining(
     Ok(seen.map(view).collect())
 }
 
-async fn schedule(
-    state: AppState,
-    caller: Caller,
-    if_match: IfMatch,
-    name: NodeName,
-    scheduling: Scheduling,
-    reason: Option<String>,
-) -> Result<Json<NodeView>, Problem> {
-    let reason = checked_reason(reason)?;
+type Answer = Result<Json<NodeView>, Problem>;
+
+async fn schedule(at: AtNode, scheduling: Scheduling, input: ReasonInput) -> Answer {
+    let why = checked_reason(input.reason)?;
     let word = match scheduling {
         Scheduling::Active => "uncordon",
         Scheduling::Cordoned => "cordon",
         Scheduling::Draining => "drain",
     };
-    let cause = format!("operator: {word} {name}");
-    let subject = Subject::Node(name.clone());
-    let as_of = if_match.of(subject.clone());
-    let done = state.handle.transact_as_of(&cause, as_of, |s, now, _| {
-        let (by, why) = (&caller.name, reason.as_deref());
-        operate::plan_scheduling(now, s, &name, scheduling, by, why)
-    });
-    if let Err(error) = done.await {
-        return Err(if_match::refused(&state, subject, error).await);
-    }
-    one(&state, &caller, &name).map(Json)
+    let subject = Subject::Node(at.node.clone());
+    act(&at.state, subject, word, at.if_match, |s, now, _| {
+        let (by, why) = (&at.caller.name, why.as_deref());
+        operate::plan_scheduling(now, s, &at.node, scheduling, by, why)
+    })
+    .await?;
+    one(&at.state, &at.caller, &at.node).map(Json)
 }
 
-pub async fn cordon(
-    State(state): State<AppState>,
-    caller: Caller,
-    NodeParam(name): NodeParam,
-    if_match: IfMatch,
-    OptionalJson(input): OptionalJson<ReasonInput>,
-) -> Result<Json<NodeView>, Problem> {
-    schedule(
-        state,
-        caller,
-        if_match,
-        name,
-        Scheduling::Cordoned,
-        input.reason,
-    )
-    .await
+pub async fn cordon(at: AtNode, OptionalJson(input): OptionalJson<ReasonInput>) -> Answer {
+    schedule(at, Scheduling::Cordoned, input).await
 }
 
-pub async fn uncordon(
-    State(state): State<AppState>,
-    caller: Caller,
-    NodeParam(name): NodeParam,
-    if_match: IfMatch,
-    OptionalJson(input): OptionalJson<ReasonInput>,
-) -> Result<Json<NodeView>, Problem> {
-    schedule(
-        state,
-        caller,
-        if_match,
-        name,
-        Scheduling::Active,
-        input.reason,
-    )
-    .await
+pub async fn uncordon(at: AtNode, OptionalJson(input): OptionalJson<ReasonInput>) -> Answer {
+    schedule(at, Scheduling::Active, input).await
 }
 
-pub async fn drain(
-    State(state): State<AppState>,
-    caller: Caller,
-    NodeParam(name): NodeParam,
-    if_match: IfMatch,
-    OptionalJson(input): OptionalJson<ReasonInput>,
-) -> Result<Json<NodeView>, Problem> {
-    schedule(
-        state,
-        caller,
-        if_match,
-        name,
-        Scheduling::Draining,
-        input.reason,
-    )
-    .await
+pub async fn drain(at: AtNode, OptionalJson(input): OptionalJson<ReasonInput>) -> Answer {
+    schedule(at, Scheduling::Draining, input).await
 }
 
 pub async fn list(

@@ -9,7 +9,7 @@ use super::{
     MAX_REPORT_BYTES, agents, apps, commit, docs, document, events, exec, health, hooks, logs,
     metrics, nodes, page, plan,
 };
-use super::{rollouts, sources, tokens, verbs};
+use super::{sources, tokens, verbs};
 use crate::api::{ExecFrame, Page};
 use crate::model::Event;
 
@@ -110,25 +110,25 @@ pub fn all() -> Vec<Route> {
         post(
             "/api/v1/projects/{project}/apps/{app}/rollout/pause",
             OPERATE_APP,
-            rollouts::pause,
+            verbs::pause,
         )
         .says("Let the rollout stand still"),
         post(
             "/api/v1/projects/{project}/apps/{app}/rollout/resume",
             OPERATE_APP,
-            rollouts::resume,
+            verbs::go_on,
         )
         .says("Let the paused rollout go on"),
         post(
             "/api/v1/projects/{project}/apps/{app}/rollout/abort",
             OPERATE_APP,
-            rollouts::abort,
+            verbs::abort,
         )
         .says("End the rollout by going back"),
         get(
             "/api/v1/projects/{project}/apps/{app}/diff",
             VIEW_APP,
-            rollouts::diff,
+            apps::diff,
         )
         .says("What differs between what runs and what Git declares"),
         get("/api/v1/sources", VIEW, sources::list).says("All sources"),

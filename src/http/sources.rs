@@ -8,19 +8,20 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::act::act;
 use super::auth::Caller;
 use super::etag::Document;
 use super::extract::{Json as Body, OptionalJson, PageParams, Params, SourceParam};
-use super::if_match::{self, IfMatch};
+use super::if_match::IfMatch;
 use super::wait::WaitParams;
 use super::{AppState, Problem, hooks};
 use crate::api::source::{ForgeChecks, ForgeState, ForgeTrouble, SyncView, source_status};
 use crate::api::{CommitView, EmptyInput, Page, SourceInput, SourceStatus};
 use crate::controller::{Subject, Versions};
 use crate::forge::check_name;
-use crate::model::{Snapshot, SourceName, Timestamp};
+use crate::model::{Snapshot, SourceName};
 use crate::plan::operate::{self, Prune};
-use crate::plan::{Decision, Refusal, statuses};
+use crate::plan::statuses;
 
 /// Adds what the source's task does right now. Outside of `read`: both may lock.
 fn with_sync(state: &AppState, mut status: SourceStatus) -> SourceStatus {
@@ -124,24 +125,8 @@ pub async fn show(
     Ok(Document(status.version, status))
 }
 
-/// Lets an operator act on a source, as far as nobody was faster.
-async fn act(
-    state: &AppState,
-    name: &SourceName,
-    verb: &str,
-    if_match: IfMatch,
-    decide: impl FnOnce(&Snapshot, Timestamp) -> Result<Decision, Refusal> + Send,
-) -> Result<(), Problem> {
-    let subject = Subject::Source(name.clone());
-    let as_of = if_match.of(subject.clone());
-    let cause = format!("operator: {verb} {name}");
-    let done = state
-        .handle
-        .transact_as_of(&cause, as_of, |s, now, _| decide(s, now));
-    match done.await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(if_match::refused(state, subject, error).await),
-    }
+fn subject(name: &SourceName) -> Subject {
+    Subject::Source(name.clone())
 }
 
 pub async fn add(
@@ -151,7 +136,8 @@ pub async fn add(
 ) -> Result<(StatusCode, Json<SourceStatus>), Problem> {
     let spec = input.into_spec().map_err(Problem::invalid)?;
     let name = spec.name.clone();
-    act(&state, &name, "add source", IfMatch::ANY, |s, now| {
+    let any = IfMatch::ANY;
+    act(&state, subject(&name), "add source", any, |s, now, _| {
         operate::plan_add_source(now, s, spec, &caller.name)
     })
     .await?;
@@ -173,13 +159,19 @@ pub async fn put(
         )));
     }
     let spec = input.into_spec().map_err(Problem::invalid)?;
-    act(&state, &name, "put source", if_match, |s, now| {
-        if s.sources.contains_key(&spec.name) {
-            operate::plan_change_source(now, s, spec, &caller.name)
-        } else {
-            operate::plan_add_source(now, s, spec, &caller.name)
-        }
-    })
+    act(
+        &state,
+        subject(&name),
+        "put source",
+        if_match,
+        |s, now, _| {
+            if s.sources.contains_key(&spec.name) {
+                operate::plan_change_source(now, s, spec, &caller.name)
+            } else {
+                operate::plan_add_source(now, s, spec, &caller.name)
+            }
+        },
+    )
     .await?;
     one(&state, &caller, &name).map(Json)
 }
@@ -204,9 +196,13 @@ pub async fn remove(
     } else {
         Prune::Refuse
     };
-    act(&state, &name, "remove source", if_match, |s, now| {
-        operate::plan_remove_source(now, s, &name, prune, &caller.name)
-    })
+    act(
+        &state,
+        subject(&name),
+        "remove source",
+        if_match,
+        |s, now, _| operate::plan_remove_source(now, s, &name, prune, &caller.name),
+    )
     .await?;
     let gone = state.handle.read(|s| !s.sources.contains_key(&name))?;
     Ok(if gone {
@@ -263,7 +259,7 @@ pub async fn approve(
     if_match: IfMatch,
     OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
 ) -> Result<Json<SourceStatus>, Problem> {
-    act(&state, &name, "approve", if_match, |s, now| {
+    act(&state, subject(&name), "approve", if_match, |s, now, _| {
         operate::plan_approve_held(now, s, &name, &caller.name)
     })
     .await?;

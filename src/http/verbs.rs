@@ -1,33 +1,15 @@
 //! `POST /projects/{project}/apps/{app}/…`: what operators ask for.
 
 use axum::Json;
-use axum::extract::State;
 
-use super::apps::document;
-use super::auth::Caller;
-use super::extract::{App, Json as Body, OptionalJson};
-use super::if_match::{self, IfMatch};
-use super::{AppState, Problem};
+use super::Problem;
+use super::act::{AtApp, checked_reason};
+use super::extract::{Json as Body, OptionalJson};
 use crate::api::{AppStatus, EmptyInput, ReasonInput, RollbackInput, ScaleInput, SuspendInput};
-use crate::controller::Subject;
 use crate::model::quantity::parse_duration;
-use crate::model::{AppKey, Snapshot, Timestamp};
-use crate::plan::{Decision, IdSource, Refusal, operate};
+use crate::plan::operate;
 
-/// Longest reason that is kept, in bytes.
-const MAX_REASON_BYTES: usize = 1000;
-
-pub(super) fn checked_reason(reason: Option<String>) -> Result<Option<String>, Problem> {
-    let reason = reason.map(|r| r.trim().to_owned());
-    match reason {
-        Some(r) if r.len() > MAX_REASON_BYTES => Err(Problem::invalid(format!(
-            "the reason has {} bytes; at most {MAX_REASON_BYTES} are kept",
-            r.len()
-        ))),
-        other => Ok(other.filter(|r| !r.is_empty())),
-    }
-}
-
+type Answer = Result<Json<AppStatus>, Problem>;
 type Span = Option<std::time::Duration>;
 
 fn checked_span(text: Option<&str>) -> Result<Span, Problem> {
@@ -41,125 +23,88 @@ fn checked_span(text: Option<&str>) -> Result<Span, Problem> {
     Ok(span)
 }
 
-pub(super) async fn act(
-    state: AppState,
-    key: AppKey,
-    verb: &str,
-    if_match: IfMatch,
-    decide: impl FnOnce(&Snapshot, Timestamp, &mut IdSource) -> Result<Decision, Refusal> + Send,
-) -> Result<Json<AppStatus>, Problem> {
-    let subject = Subject::App(key.clone());
-    let as_of = if_match.of(subject.clone());
-    let cause = format!("operator: {verb} {key}");
-    if let Err(error) = state.handle.transact_as_of(&cause, as_of, decide).await {
-        return Err(if_match::refused(&state, subject, error).await);
-    }
-    document(&state, &key).map(Json)
-}
-
-pub async fn rollback(
-    State(state): State<AppState>,
-    App(key): App,
-    caller: Caller,
-    if_match: IfMatch,
-    OptionalJson(input): OptionalJson<RollbackInput>,
-) -> Result<Json<AppStatus>, Problem> {
-    let reason = checked_reason(input.reason)?;
-    act(state, key.clone(), "rollback", if_match, |s, now, _| {
-        let (why, to) = (reason.as_deref(), input.to.as_deref());
-        operate::plan_rollback(now, s, &key, &caller.name, why, to)
+pub async fn rollback(at: AtApp, OptionalJson(input): OptionalJson<RollbackInput>) -> Answer {
+    let why = checked_reason(input.reason)?;
+    at.act("rollback", |a, _| {
+        let (why, to) = (why.as_deref(), input.to.as_deref());
+        operate::plan_rollback(a.now, a.snapshot, a.app, a.by, why, to)
     })
     .await
 }
 
-pub async fn release(
-    State(state): State<AppState>,
-    App(key): App,
-    caller: Caller,
-    if_match: IfMatch,
-    OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
-) -> Result<Json<AppStatus>, Problem> {
-    act(state, key.clone(), "release", if_match, |s, now, _| {
-        operate::plan_release(now, s, &key, &caller.name)
+pub async fn release(at: AtApp, OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>) -> Answer {
+    at.act("release", |a, _| {
+        operate::plan_release(a.now, a.snapshot, a.app, a.by)
     })
     .await
 }
 
-pub async fn suspend(
-    State(state): State<AppState>,
-    App(key): App,
-    caller: Caller,
-    if_match: IfMatch,
-    OptionalJson(input): OptionalJson<SuspendInput>,
-) -> Result<Json<AppStatus>, Problem> {
-    let reason = checked_reason(input.reason)?;
+pub async fn suspend(at: AtApp, OptionalJson(input): OptionalJson<SuspendInput>) -> Answer {
+    let why = checked_reason(input.reason)?;
     let span = checked_span(input.duration.as_deref())?;
-    act(state, key.clone(), "suspend", if_match, |s, now, _| {
-        let until = span.map(|span| now + span);
-        operate::plan_suspend(now, s, &key, &caller.name, reason.as_deref(), until)
+    at.act("suspend", |a, _| {
+        let until = span.map(|span| a.now + span);
+        operate::plan_suspend(a.now, a.snapshot, a.app, a.by, why.as_deref(), until)
     })
     .await
 }
 
-pub async fn resume(
-    State(state): State<AppState>,
-    App(key): App,
-    caller: Caller,
-    if_match: IfMatch,
-    OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>,
-) -> Result<Json<AppStatus>, Problem> {
-    act(state, key.clone(), "resume", if_match, |s, now, _| {
-        operate::plan_resume(now, s, &key, &caller.name)
+pub async fn resume(at: AtApp, OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>) -> Answer {
+    at.act("resume", |a, _| {
+        operate::plan_resume(a.now, a.snapshot, a.app, a.by)
     })
     .await
 }
 
-pub async fn restart(
-    State(state): State<AppState>,
-    App(key): App,
-    caller: Caller,
-    if_match: IfMatch,
-    OptionalJson(input): OptionalJson<ReasonInput>,
-) -> Result<Json<AppStatus>, Problem> {
-    let reason = checked_reason(input.reason)?;
-    let settings = state.handle.options().settings;
-    act(state, key.clone(), "restart", if_match, |s, now, ids| {
-        let why = reason.as_deref();
-        operate::plan_restart(now, s, &key, &caller.name, why, &settings, ids)
+pub async fn restart(at: AtApp, OptionalJson(input): OptionalJson<ReasonInput>) -> Answer {
+    let why = checked_reason(input.reason)?;
+    let settings = at.state.handle.options().settings;
+    at.act("restart", |a, ids| {
+        let why = why.as_deref();
+        operate::plan_restart(a.now, a.snapshot, a.app, a.by, why, &settings, ids)
     })
     .await
 }
 
-pub async fn scale(
-    State(state): State<AppState>,
-    App(key): App,
-    caller: Caller,
-    if_match: IfMatch,
-    Body(input): Body<ScaleInput>,
-) -> Result<Json<AppStatus>, Problem> {
-    let reason = checked_reason(input.reason)?;
+pub async fn scale(at: AtApp, Body(input): Body<ScaleInput>) -> Answer {
+    let why = checked_reason(input.reason)?;
     let span = checked_span(input.duration.as_deref())?;
-    act(state, key.clone(), "scale", if_match, |s, now, _| {
-        let until = span.map(|span| now + span);
-        let (by, why) = (&caller.name, reason.as_deref());
-        operate::plan_scale(now, s, &key, by, input.replicas, why, until)
+    at.act("scale", |a, _| {
+        let (why, until) = (why.as_deref(), span.map(|span| a.now + span));
+        operate::plan_scale(a.now, a.snapshot, a.app, a.by, input.replicas, why, until)
     })
     .await
 }
 
 /// Back to the declared number.
-pub async fn unscale(
-    State(state): State<AppState>,
-    App(key): App,
-    caller: Caller,
-    if_match: IfMatch,
-) -> Result<Json<AppStatus>, Problem> {
-    act(
-        state,
-        key.clone(),
-        "scale --reset",
-        if_match,
-        |s, now, _| operate::plan_reset_scale(now, s, &key, &caller.name),
-    )
+pub async fn unscale(at: AtApp) -> Answer {
+    at.act("scale --reset", |a, _| {
+        operate::plan_reset_scale(a.now, a.snapshot, a.app, a.by)
+    })
+    .await
+}
+
+/// Holds the active rollout.
+pub async fn pause(at: AtApp, OptionalJson(input): OptionalJson<ReasonInput>) -> Answer {
+    let why = checked_reason(input.reason)?;
+    at.act("rollout pause", |a, _| {
+        operate::plan_pause(a.now, a.snapshot, a.app, a.by, why.as_deref())
+    })
+    .await
+}
+
+/// Lets a paused rollout go on.
+pub async fn go_on(at: AtApp, OptionalJson(EmptyInput {}): OptionalJson<EmptyInput>) -> Answer {
+    at.act("rollout resume", |a, _| {
+        operate::plan_resume_rollout(a.now, a.snapshot, a.app, a.by)
+    })
+    .await
+}
+
+pub async fn abort(at: AtApp, OptionalJson(input): OptionalJson<ReasonInput>) -> Answer {
+    let why = checked_reason(input.reason)?;
+    at.act("rollout abort", |a, _| {
+        operate::plan_abort(a.now, a.snapshot, a.app, a.by, why.as_deref())
+    })
     .await
 }
