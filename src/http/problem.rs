@@ -99,7 +99,10 @@ impl Problem {
 
     /// A refusal that may come of `act`.
     pub fn after(mut self, act: &Event) -> Problem {
-        let told = self.details.detail.contains(&act.at.to_string());
+        let first = act.message.split(". ").next().unwrap_or_default();
+        let told = [&*act.at.to_string(), first]
+            .iter()
+            .any(|words| self.details.detail.contains(words));
         if !told {
             let detail = self.details.detail.trim_end_matches('.');
             self.details.detail = format!("{detail}. The last to act was {}", if_match::words(act));

@@ -461,7 +461,7 @@ pub async fn pause() {
     tokio::time::sleep(Duration::from_millis(40)).await;
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -15,7 +15,7 @@ use crate::hooks::{deliver, push, spec};
 const TOKEN: &str = "t0ken-of-the-forge";
 
 /// The text below this heading, up to the next of its own level or above.
-fn section(heading: &str) -> String {
+pub fn section(heading: &str) -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let readme = std::fs::read_to_string(path).unwrap();
     let (_, rest) = readme.split_once(&format!("\n{heading}\n")).unwrap();
@@ -25,15 +25,15 @@ fn section(heading: &str) -> String {
     rest[..end].to_owned()
 }
 
-fn blocks(text: &str) -> Vec<String> {
+pub fn blocks(text: &str) -> Vec<String> {
     let fence = Regex::new(r"(?ms)^```sh\n(.*?)^```$").unwrap();
     let found = fence.captures_iter(text);
     found.map(|block| block[1].to_owned()).collect()
 }
 
-struct Typist {
-    c: Cluster,
-    etc: PathBuf,
+pub struct Typist {
+    pub c: Cluster,
+    pub etc: PathBuf,
 }
 
 impl Typist {

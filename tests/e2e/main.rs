@@ -43,6 +43,7 @@ mod pulls;
 mod rollouts;
 mod sources;
 mod statuses;
+mod tour;
 mod traces;
 mod trust;
 mod verbs;

@@ -1,6 +1,7 @@
 //! Every verb on a live cluster, in both forms: what people read and what programs do. What is
-//! run is noted and held against clap's own list, so that no verb is left out.
+//! run is noted and held against clap's own list, so that no verb and no flag is left out.
 
+mod flags;
 mod offline;
 mod sources;
 mod steer;
@@ -11,10 +12,16 @@ mod waits;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 use clap::CommandFactory as _;
 use evenkeel::cli::args::Cli;
 use serde_json::Value;
+
+use crate::cluster::{Cluster, LONG};
 
 type Ran = (i32, String, String);
 
@@ -33,6 +40,9 @@ const OFFLINE: [&str; 9] = [
 /// What every test of this program runs as its subject.
 const ROLES: [&str; 3] = ["agent", "controller", "up"];
 
+/// Of what the other test runs, without a server.
+const ELSEWHERE: [&str; 2] = ["--url", "--context"];
+
 type Runs<'a> = dyn Fn(&[&str]) -> Ran + 'a;
 
 /// Runs commands, and notes which verb was seen in which form.
@@ -40,6 +50,37 @@ struct Book<'a> {
     run: Box<Runs<'a>>,
     people: RefCell<BTreeSet<String>>,
     programs: RefCell<BTreeSet<String>>,
+    flags: RefCell<BTreeSet<String>>,
+}
+
+/// A command that goes on until it is not wanted any more.
+struct GoesOn {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl GoesOn {
+    /// Until it says a line with these words.
+    fn until(&self, words: &str) {
+        let end = Instant::now() + LONG;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            if line
+                .unwrap_or_else(|e| panic!("{words}: {e}"))
+                .contains(words)
+            {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for GoesOn {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// `rollout pause`, as clap understands the arguments.
@@ -74,10 +115,12 @@ impl<'a> Book<'a> {
             run: Box::new(run),
             people: RefCell::default(),
             programs: RefCell::default(),
+            flags: RefCell::default(),
         }
     }
 
     fn expect(&self, args: &[&str], code: i32) -> (String, String) {
+        self.flags.borrow_mut().extend(flags::of(args));
         let (got, out, err) = (self.run)(args);
         assert_eq!(got, code, "{args:?}: {out}{err}");
         (out, err)
@@ -109,6 +152,22 @@ impl<'a> Book<'a> {
         serde_yaml::from_str(&out).unwrap_or_else(|e| panic!("{args:?}: {e}: {out}"))
     }
 
+    /// Of what does not end by itself.
+    fn goes_on(&self, c: &Cluster, args: &[&str]) -> GoesOn {
+        self.flags.borrow_mut().extend(flags::of(args));
+        let mut child = c.cli_command(args).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        GoesOn { child, lines }
+    }
+
     /// What is said instead, which always names the next command to try.
     fn refused(&self, args: &[&str], code: i32) -> String {
         let (out, err) = self.expect(args, code);
@@ -127,6 +186,11 @@ impl<'a> Book<'a> {
         // A script for a shell has one form only.
         all.remove("completions");
         assert_eq!(*self.programs.borrow(), all, "for programs");
+        let mut untried = flags::all(&holds);
+        untried.retain(|flag| !self.flags.borrow().contains(flag));
+        let typed = flags::typed();
+        untried.retain(|flag| !typed.contains(flag) && !ELSEWHERE.contains(&flag.as_str()));
+        assert!(untried.is_empty(), "flags that no test runs: {untried:#?}");
     }
 }
 

@@ -30,7 +30,7 @@ fn what_needs_no_server_works_without_one() {
     let book = Book::new(|args| run(home.path(), args));
     starters(&book, home.path());
     words(&book);
-    contexts(&book);
+    contexts(&book, home.path());
     book.check(|verb| OFFLINE.contains(&verb));
 }
 
@@ -86,7 +86,7 @@ fn words(book: &Book<'_>) {
     }
 }
 
-fn contexts(book: &Book<'_>) {
+fn contexts(book: &Book<'_>, home: &Path) {
     let add = |name: &'static str| {
         let url = "http://127.0.0.1:9";
         ["context", "add", name, "--url", url, "--token", "s3cret"]
@@ -97,6 +97,20 @@ fn contexts(book: &Book<'_>) {
         (&added["name"], &added["current"]),
         (&"test".into(), &false.into())
     );
+    let file = home.join("token");
+    std::fs::write(&file, "t0ken\n").unwrap();
+    let kept = [
+        "context",
+        "add",
+        "kept",
+        "--url",
+        "http://127.0.0.1:9",
+        "--token-file",
+    ];
+    let kept = book.json(&[&kept[..], &[file.to_str().unwrap(), "-p", "shop"]].concat());
+    let kept = (&kept["token"], &kept["project"]);
+    assert_eq!(kept, (&true.into(), &"shop".into()));
+    book.text(&["context", "remove", "kept"]);
     let used = book.text(&["context", "use", "test"]);
     assert_eq!(used, "evenkeel speaks from now on to test\n");
     assert_eq!(book.yaml(&["context", "use", "prod"])["current"], true);
@@ -106,6 +120,10 @@ fn contexts(book: &Book<'_>) {
     let prod = (&listed[0]["current"], &listed[0]["token"]);
     assert_eq!(prod, (&true.into(), &true.into()));
     // It is the server that is spoken to.
+    assert!(
+        book.refused(&["--context", "test", "apps"], 3)
+            .contains("127.0.0.1:9")
+    );
     assert!(book.refused(&["apps"], 3).contains("127.0.0.1:9"));
     let told = book.refused(&["--context", "other", "apps"], 2);
     assert!(told.contains("evenkeel context list"), "{told}");

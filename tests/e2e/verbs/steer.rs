@@ -49,6 +49,8 @@ async fn every_verb_speaks_to_people_and_to_programs() {
     super::sources::sources(&book, &c).await;
     tokens(&book);
     plans(&book, &c);
+    follows(&book, &c);
+    as_seen(&book);
 
     // Every verb there is, but those that need no server.
     book.check(is_online);
@@ -68,7 +70,7 @@ fn looks(book: &Book<'_>, c: &Cluster) {
         (&json!("healthy"), &json!(2))
     );
     assert_eq!(
-        book.json(&["status", "web", "--wait"]),
+        book.json(&["status", "web", "--wait", "--timeout", "1m"]),
         book.json(&["status", "web"])
     );
     assert!(
@@ -90,6 +92,11 @@ fn looks(book: &Book<'_>, c: &Cluster) {
         (one.as_array().unwrap().len(), &one[0]["app"]),
         (1, &json!("shop/web"))
     );
+    let of_repo = book.json(&["events", "--source", "repo", "--kind", "source.added"]);
+    assert_eq!(of_repo.as_array().unwrap().len(), 1);
+    let of_none = book.json(&["events", "--source", "other"]);
+    assert_eq!(of_none, json!([]));
+    assert_eq!(book.json(&["apps", "--source", "other"]), json!([]));
     assert!(book.text(&["logs", "web"]).contains(" started\n"));
     // Lines come one by one, so each is a document.
     let args = [
@@ -105,7 +112,27 @@ fn looks(book: &Book<'_>, c: &Cluster) {
         (&line["line"], &line["instance"]),
         (&json!("started"), &json!(args[5]))
     );
-    assert_eq!(book.text(&["exec", "web", "--", "echo", "hi"]), "hi\n");
+    let instance = &args[5][..8];
+    let exec = [
+        "exec",
+        "web",
+        "--instance",
+        instance,
+        "--timeout",
+        "20s",
+        "--reason",
+        "a look",
+    ];
+    let said = book.text(&[&exec[..], &["--", "sh", "-c", "echo $EVENKEEL_INSTANCE"]].concat());
+    assert_eq!(said, format!("{}\n", args[5]));
+    let ran = book.json(&["events", "--kind", "instance.exec", "--limit", "1"]);
+    assert!(
+        ran[0]["message"].as_str().unwrap().contains("a look"),
+        "{ran}"
+    );
+    let long = ["exec", "web", "--timeout", "300ms", "--", "sleep", "60"];
+    let told = book.refused(&long, 1);
+    assert!(told.contains("had not ended after 300ms"), "{told}");
     let (code, out, _) = c.cli(&["exec", "web", "-o", "json", "--", "sh", "-c", "exit 4"]);
     book.programs.borrow_mut().insert("exec".into());
     let done: Value = serde_json::from_str(&out).unwrap();
@@ -115,7 +142,15 @@ fn looks(book: &Book<'_>, c: &Cluster) {
 async fn restarts_and_scales(book: &Book<'_>, c: &Cluster) {
     // Other instances of the same release, shown as a rollout.
     let before = ids(&c.app("web").await);
-    let app = book.json(&["restart", "web", "--reason", "a leak", "--wait"]);
+    let app = book.json(&[
+        "restart",
+        "web",
+        "--reason",
+        "a leak",
+        "--wait",
+        "--timeout",
+        "2m",
+    ]);
     assert_eq!(app["lastRollout"]["kind"], "restart", "{app:#}");
     assert_eq!(app["lastRollout"]["phase"], "succeeded");
     assert!(ids(&app).iter().all(|id| !before.contains(id)), "{app:#}");
@@ -129,9 +164,25 @@ async fn restarts_and_scales(book: &Book<'_>, c: &Cluster) {
     );
 
     // Visible, and ended by name.
-    let app = book.json(&["scale", "web", "3", "--for", "2h", "--wait"]);
+    let app = book.json(&[
+        "scale",
+        "web",
+        "3",
+        "--for",
+        "2h",
+        "--reason",
+        "a sale",
+        "--wait",
+        "--timeout",
+        "2m",
+    ]);
     assert_eq!(app["replicas"]["ready"], 3, "{app:#}");
     assert_eq!(app["scaled"]["by"], "admin");
+    let told = book.json(&["events", "--kind", "app.scaled", "-n", "1"]);
+    assert!(
+        told[0]["message"].as_str().unwrap().contains("a sale"),
+        "{told}"
+    );
     assert!(
         book.text(&["status", "web"])
             .contains("scaled to 3 by admin until")
@@ -170,13 +221,14 @@ async fn suspends(book: &Book<'_>, c: &Cluster) -> String {
     );
     let hidden = !text.contains("hunter") && text.contains("env.DB_PASSWORD");
     assert!(hidden, "{text}");
-    let app = book.json(&["resume", "web", "--wait"]);
+    let app = book.json(&["resume", "web", "--wait", "--timeout", "2m"]);
     assert_eq!(
         (&app["sync"], &app["health"]),
         (&json!("synced"), &json!("healthy"))
     );
     c.wait_healthy("web", &second).await;
-    assert!(book.text(&["rollout", "watch", "web"]).contains("synced"));
+    let watched = book.text(&["rollout", "watch", "web", "--timeout", "1m"]);
+    assert!(watched.contains("synced"), "{watched}");
     assert_eq!(book.json(&["rollout", "watch", "web"])["sync"], "synced");
     assert!(
         book.refused(&["rollout", "pause", "web"], 1)
@@ -204,10 +256,19 @@ async fn rolls_back(book: &Book<'_>, c: &Cluster, first: &str, second: &str) {
     assert_eq!(app["running"]["commit"], second, "{app:#}");
     c.wait_healthy("web", second).await;
     assert!(
-        book.text(&["rollback", "web", "--wait"])
-            .contains("quarantined")
+        book.text(&[
+            "rollback",
+            "web",
+            "--reason",
+            "too slow",
+            "--wait",
+            "--timeout",
+            "2m",
+        ])
+        .contains("quarantined")
     );
-    book.text(&["release", "web", "--wait"]);
+    assert!(book.text(&["status", "web"]).contains("too slow"));
+    book.text(&["release", "web", "--wait", "--timeout", "2m"]);
     c.wait_healthy("web", second).await;
 }
 
@@ -239,11 +300,20 @@ async fn steers_rollouts(book: &Book<'_>, c: &Cluster, second: &str) {
             .contains("shop/web")
     );
     assert!(book.text(&["rollout", "pause", "web"]).contains("shop/web"));
-    assert_eq!(
-        book.json(&["rollout", "resume", "web"])["rollout"]["to"]["commit"],
-        third.as_str()
-    );
-    let app = book.json(&["rollout", "abort", "web", "--wait"]);
+    let resume = ["rollout", "resume", "web", "--wait", "--timeout", "1s"];
+    let app = book.json_with(&resume, 4);
+    assert_eq!(app["rollout"]["to"]["commit"], third.as_str(), "{app:#}");
+    let app = book.json(&[
+        "rollout",
+        "abort",
+        "web",
+        "--reason",
+        "enough",
+        "--wait",
+        "--timeout",
+        "2m",
+    ]);
+    assert!(app.to_string().contains("enough"), "{app:#}");
     assert_eq!(app["running"]["commit"], second, "{app:#}");
     c.wait_rolled_back("web", &third).await;
 
@@ -273,12 +343,27 @@ async fn nodes(book: &Book<'_>, c: &Cluster) {
         "admin"
     );
     assert!(book.text(&["uncordon", "host"]).contains("active"));
-    let drained = book.json_with(&["drain", "host", "--wait"], 1);
+    let drain = [
+        "drain",
+        "host",
+        "--reason",
+        "a new kernel",
+        "--wait",
+        "--timeout",
+        "1m",
+    ];
+    let drained = book.json_with(&drain, 1);
+    assert_eq!(drained["schedulingNote"]["reason"], "a new kernel");
     let stays = drained["remaining"][0]["stays"].as_str().unwrap();
     assert!(stays.contains("no other node can take it"), "{stays}");
     assert!(book.text(&["nodes"]).contains("still holds"));
     assert_eq!(c.app("web").await["replicas"]["ready"], 2);
-    book.text(&["uncordon", "host"]);
+    book.text(&["uncordon", "host", "--reason", "it is well"]);
+    let told = book.json(&["events", "--kind", "node.scheduling", "-n", "1"]);
+    assert!(
+        told[0]["message"].as_str().unwrap().contains("it is well"),
+        "{told}"
+    );
     assert!(book.text(&["drain", "host"]).contains("draining"));
     book.text(&["uncordon", "host"]);
     assert!(
@@ -297,13 +382,18 @@ fn tokens(book: &Book<'_>) {
     );
     let secret = made["token"].as_str().unwrap();
     assert!(
-        book.text(&["token", "create", "ci"])
+        book.text(&["token", "create", "ci", "--expires", "720h"])
             .contains("This is token ci, viewer of all")
     );
     let list = book.text(&["token", "list"]);
     assert!(list.contains("jane") && !list.contains(secret), "{list}");
     let listed = book.json(&["token", "list"]);
     assert_eq!(listed.as_array().unwrap().len(), 2);
+    let expire: Vec<bool> = [0, 1].map(|n| listed[n]["expiresAt"].is_string()).into();
+    assert_eq!(
+        (&listed[0]["name"], expire),
+        (&json!("ci"), vec![true, false])
+    );
     assert!(!listed.to_string().contains(secret));
     assert!(
         book.text(&["--token", secret, "status", "web"])
@@ -329,4 +419,49 @@ fn plans(book: &Book<'_>, c: &Cluster) {
     assert!(text.contains("shop/web") && text.contains("five"), "{text}");
     let plan = book.json_with(&["plan", dir, "--source", "repo", "--detailed-exitcode"], 5);
     assert_eq!(plan["verdict"], "changes");
+}
+
+/// What goes on by itself, once in each form.
+fn follows(book: &Book<'_>, c: &Cluster) {
+    let events = ["events", "--follow", "--kind", "app.suspended"];
+    for (form, words) in [
+        ("table", "app.suspended"),
+        ("json", "\"kind\":\"app.suspended\""),
+    ] {
+        let seen = book.goes_on(c, &[&events[..], &["-o", form]].concat());
+        book.text(&["suspend", "web"]);
+        seen.until(words);
+        book.text(&["resume", "web"]);
+    }
+    let logs = ["logs", "web", "--follow", "--tail", "1"];
+    book.goes_on(c, &logs).until(" started");
+    let line = book.goes_on(c, &[&logs[..], &["-o", "json"]].concat());
+    line.until("\"line\":\"started\"");
+}
+
+/// What was seen long ago is no ground to act upon.
+fn as_seen(book: &Book<'_>) {
+    for args in [
+        ["suspend", "web"].as_slice(),
+        &["resume", "web"],
+        &["scale", "web", "3"],
+        &["restart", "web"],
+        &["rollback", "web"],
+        &["release", "web"],
+        &["rollout", "pause", "web"],
+        &["rollout", "resume", "web"],
+        &["rollout", "abort", "web"],
+        &["cordon", "host"],
+        &["uncordon", "host"],
+        &["drain", "host"],
+        &["source", "remove", "repo"],
+        &["source", "approve", "repo"],
+        &["source", "add", "repo", "/srv/other", "--replace"],
+    ] {
+        let told = book.refused(&[args, &["--as-of", "1"]].concat(), 1);
+        assert!(
+            told.contains("nothing was changed, since it is not as you saw it"),
+            "{told}"
+        );
+    }
 }
