@@ -4,6 +4,10 @@
 //! what, and the invariants that hold between them. Without the feature `full`
 //! only the modules that decide are built; they do no I/O.
 
+/// What tests share with those beside the crate names it as they do.
+#[cfg(test)]
+extern crate self as evenkeel;
+
 #[cfg(feature = "full")]
 pub mod agent;
 #[cfg(not(feature = "full"))]

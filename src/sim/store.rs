@@ -1,11 +1,16 @@
 //! The database: one lease row by its own clock, one state, the guards of `store::commit`.
 //!
-//! The rules are those of the real store (`store/commit.rs`, `store/lease.rs`).
+//! The rules are those of the real store (`store/commit.rs`, `store/lease.rs`, the keys of the
+//! first migration); `tests/support/store_cases.rs` holds both to the same cases.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::rng::Moment;
-use crate::model::{Change, Epoch, Generation, Snapshot};
+use crate::model::{App, AppKey, Change, Epoch, Generation, Snapshot};
 use crate::mutant::{Mutant, mutant};
 
 /// Why a commit was not taken; nothing was written.
@@ -17,7 +22,7 @@ pub enum Refused {
     StaleGeneration {
         current: Generation,
     },
-    /// A change names what is not there.
+    /// A change names what is not there, or breaks a key of the schema.
     Diverged(String),
 }
 
@@ -100,10 +105,105 @@ impl Store {
         if base != current && !mutant(Mutant::StoreTakesStaleBase) {
             return Err(Refused::StaleGeneration { current });
         }
-        self.snapshot
-            .apply_all(changes)
-            .map_err(|e| Refused::Diverged(e.to_string()))?;
+        let does_not_fit = |e: crate::model::ApplyError| Refused::Diverged(e.to_string());
+        let apps = reaches(&self.snapshot, changes);
+        if apps.is_empty() {
+            self.snapshot.apply_all(changes).map_err(does_not_fit)?;
+        } else {
+            let mut next = self.snapshot.clone();
+            next.apply_all(changes).map_err(does_not_fit)?;
+            new_ones(&self.snapshot, changes).map_err(Refused::Diverged)?;
+            for app in apps.iter().filter_map(|key| next.apps.get(key)) {
+                keys(&next, app).map_err(Refused::Diverged)?;
+            }
+            self.snapshot = next;
+        }
         self.snapshot.generation = current.next();
         Ok(self.snapshot.generation)
     }
+}
+
+/// The apps in which `changes` may leave a key that points nowhere.
+fn reaches(snapshot: &Snapshot, changes: &[Change]) -> BTreeSet<AppKey> {
+    let mut apps = BTreeSet::new();
+    for change in changes {
+        match change {
+            Change::RemoveSource(source) => apps.extend(snapshot.apps_of(source).cloned()),
+            Change::Declare { app, .. }
+            | Change::SetTarget { app, .. }
+            | Change::ForgetRelease { app, .. } => drop(apps.insert(app.clone())),
+            Change::AddRelease(release) => drop(apps.insert(release.app.clone())),
+            Change::AddInstance(instance) => drop(apps.insert(instance.app.clone())),
+            Change::PutSource(_)
+            | Change::SetInvalid { .. }
+            | Change::Undeclare { .. }
+            | Change::RemoveApp { .. }
+            | Change::SetSuspension { .. }
+            | Change::SetScale { .. }
+            | Change::SetIncarnation { .. }
+            | Change::SetReleaseState { .. }
+            | Change::PinImage { .. }
+            | Change::Quarantine { .. }
+            | Change::Unquarantine { .. }
+            | Change::PutRollout(_)
+            | Change::SetGoal { .. }
+            | Change::SetRequests { .. }
+            | Change::SetHome { .. }
+            | Change::Observe { .. }
+            | Change::ForgetInstance { .. }
+            | Change::PutNode(_)
+            | Change::SetLiveness { .. }
+            | Change::SetScheduling { .. }
+            | Change::SetImage { .. }
+            | Change::RemoveNode { .. } => {}
+        }
+    }
+    apps
+}
+
+/// What is added must not be there, unless the list takes it away first.
+fn new_ones(snapshot: &Snapshot, changes: &[Change]) -> Result<(), String> {
+    let mut gone = BTreeSet::new();
+    for change in changes {
+        match change {
+            Change::ForgetInstance { instance, .. } => drop(gone.insert(instance.0)),
+            Change::ForgetRelease { release, .. } => drop(gone.insert(release.0)),
+            Change::AddInstance(new) => {
+                let app = snapshot.apps.get(&new.app);
+                let there = app.is_some_and(|a| a.instances.contains_key(&new.id));
+                if there && !gone.contains(&new.id.0) {
+                    return Err(format!("instances_pkey: {} is there", new.id));
+                }
+            }
+            Change::AddRelease(new) => {
+                let app = snapshot.apps.get(&new.app);
+                let there = app.is_some_and(|a| a.releases.contains_key(&new.id));
+                if there && !gone.contains(&new.id.0) {
+                    return Err(format!("releases_pkey: release {} is there", new.number));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The keys of the schema, each by its name there.
+fn keys(snapshot: &Snapshot, app: &App) -> Result<(), String> {
+    let broken = |key: &str| Err(format!("{key}: app {}", app.key));
+    if !snapshot.sources.contains_key(&app.source) {
+        return broken("apps_source_fkey");
+    }
+    if app.target.is_some_and(|t| !app.releases.contains_key(&t)) {
+        return broken("apps_target_fkey");
+    }
+    let mut releases = app.instances.values().map(|i| i.release);
+    if releases.any(|r| !app.releases.contains_key(&r)) {
+        return broken("instances_release_fkey");
+    }
+    let numbers: BTreeSet<u64> = app.releases.values().map(|r| r.number).collect();
+    if numbers.len() < app.releases.len() {
+        return broken("releases_number_key");
+    }
+    Ok(())
 }

@@ -5,23 +5,8 @@ use evenkeel::store::{Commit, Error, MIGRATIONS, Store};
 
 use super::builders::*;
 use super::pg;
+use super::store_cases::first_sync;
 use super::support::*;
-
-fn first_sync() -> Vec<Change> {
-    let release = release(0, 1, 1);
-    vec![
-        Change::PutSource(Box::new(source(0))),
-        Change::PutNode(Box::new(node(0))),
-        declare(0, 0, 1),
-        Change::AddRelease(release.clone()),
-        Change::SetTarget {
-            app: app(0),
-            release: release.id,
-        },
-        Change::PutRollout(Box::new(rollout(0, 3, release.id, RolloutPhase::Preparing))),
-        Change::AddInstance(Box::new(instance(4, &release, 0))),
-    ]
-}
 
 #[tokio::test]
 async fn an_empty_database_is_an_empty_snapshot() {

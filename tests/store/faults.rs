@@ -14,21 +14,21 @@ use super::builders::*;
 use super::pg;
 use super::support::*;
 
-const PASS: u8 = 0;
+pub const PASS: u8 = 0;
 /// The connection breaks before the server sees COMMIT.
-const CUT_BEFORE_COMMIT: u8 = 1;
+pub const CUT_BEFORE_COMMIT: u8 = 1;
 /// The server sees COMMIT, and its answer is lost.
-const CUT_AFTER_COMMIT: u8 = 2;
+pub const CUT_AFTER_COMMIT: u8 = 2;
 /// Nothing gets through any more, and nothing ends.
 const FREEZE: u8 = 3;
 
-struct Proxy {
+pub struct Proxy {
     dir: tempfile::TempDir,
     mode: Arc<AtomicU8>,
 }
 
 impl Proxy {
-    fn start(url: &str) -> Proxy {
+    pub fn start(url: &str) -> Proxy {
         let (_, rest) = url.split_once("host=").unwrap();
         let target = format!("{}/.s.PGSQL.5432", rest.split('&').next().unwrap());
         let dir = tempfile::tempdir().unwrap();
@@ -44,14 +44,14 @@ impl Proxy {
         Proxy { dir, mode }
     }
 
-    fn url(&self, url: &str) -> String {
+    pub fn url(&self, url: &str) -> String {
         let (before, rest) = url.split_once("host=").unwrap();
         let after = rest.split_once('&').unwrap().1;
         let dir: &Path = self.dir.path();
         format!("{before}host={}&{after}", dir.display())
     }
 
-    fn set(&self, mode: u8) {
+    pub fn set(&self, mode: u8) {
         self.mode.store(mode, Ordering::SeqCst);
     }
 }

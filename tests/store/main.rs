@@ -7,6 +7,7 @@
 )]
 
 mod builders;
+mod cases;
 mod commit;
 mod faults;
 mod history;
@@ -16,4 +17,6 @@ mod outbox;
 mod pg;
 mod private;
 mod round_trip;
+#[path = "../support/store_cases.rs"]
+mod store_cases;
 mod support;
