@@ -1,7 +1,7 @@
 //! The database: one lease row by its own clock, one state, the guards of `store::commit`.
 //!
 //! The rules are those of the real store (`store/commit.rs`, `store/lease.rs`, the keys of the
-//! first migration); `tests/support/store_cases.rs` holds both to the same cases.
+//! first migration); `tests/support/store_cases` holds both to the same cases.
 
 #[cfg(test)]
 mod tests;

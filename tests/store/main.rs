@@ -17,6 +17,6 @@ mod outbox;
 mod pg;
 mod private;
 mod round_trip;
-#[path = "../support/store_cases.rs"]
+#[path = "../support/store_cases/mod.rs"]
 mod store_cases;
 mod support;

@@ -3,7 +3,7 @@
 #[path = "../../../tests/store/builders.rs"]
 #[expect(dead_code, reason = "the real store's tests use the rest")]
 mod builders;
-#[path = "../../../tests/support/store_cases.rs"]
+#[path = "../../../tests/support/store_cases/mod.rs"]
 mod cases;
 
 use std::time::Duration;
