@@ -15,7 +15,7 @@ use super::image::Leading;
 use super::leadership::chain;
 use super::reconcile::plan_checked;
 use super::{Error, Handle, lock};
-use crate::model::{NodeName, Snapshot, Timestamp};
+use crate::model::{AppKey, NodeName, Snapshot, Timestamp};
 use crate::plan::hearing::Order;
 use crate::plan::observe::{NodeReport, apps_to_follow, plan_report};
 use crate::plan::{Decision, IdSource, PlanInput, Scope};
@@ -36,6 +36,8 @@ enum Then {
 pub(super) struct Arrival {
     pub session: Uuid,
     pub sequence: u64,
+    /// It tells of all instances.
+    pub full: bool,
     pub report: NodeReport,
     answer: oneshot::Sender<Result<(), Error>>,
 }
@@ -53,6 +55,7 @@ impl Handle {
         leading: &Leading,
         session: Uuid,
         sequence: u64,
+        full: bool,
         report: NodeReport,
     ) -> Result<(), Error> {
         // Who speaks is alive, however long what it says waits for its turn.
@@ -63,6 +66,7 @@ impl Handle {
         lock(&self.0.arrivals).push_back(Arrival {
             session,
             sequence,
+            full,
             report,
             answer,
         });
@@ -171,12 +175,15 @@ async fn commit(
             Ok(decision)
         })
         .await;
-    if taken.is_err() {
-        // So that they may be said again.
-        let mut agents = lock(&handle.0.agents);
-        for arrival in batch {
-            let (session, sequence) = (arrival.session, arrival.sequence);
-            agents.hearing.unheard(arrival.node(), session, sequence);
+    for arrival in batch {
+        let (node, session, sequence) = (arrival.node(), arrival.session, arrival.sequence);
+        match &taken {
+            Ok(_) if arrival.full => handle.told(leading, node, session, sequence),
+            Ok(_) => {}
+            // So that it may be said again.
+            Err(_) => lock(&handle.0.agents)
+                .hearing
+                .unheard(node, session, sequence),
         }
     }
     taken.map(drop)
@@ -210,7 +217,13 @@ fn follow(
     decision: &mut Decision,
     ids: &mut IdSource,
 ) {
-    let apps = apps_to_follow(decision);
+    let mut apps = apps_to_follow(decision);
+    let held = |app: &AppKey| {
+        let app = snapshot.apps.get(app)?;
+        let agents = lock(&handle.0.agents);
+        agents.hearing.lacks(leading.epoch, snapshot, app).map(drop)
+    };
+    apps.retain(|app| held(app).is_none());
     if apps.is_empty() {
         return;
     }
@@ -256,6 +269,7 @@ mod tests {
         Arrival {
             session: Uuid::nil(),
             sequence,
+            full: true,
             report: NodeReport {
                 node: node.parse().unwrap(),
                 facts: NodeFacts::default(),

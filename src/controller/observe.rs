@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::image::Leading;
 use super::leadership::chain;
@@ -30,7 +31,7 @@ impl Handle {
     pub async fn report(&self, report: Report) -> Result<(), Error> {
         let leading = self.0.image.leading()?;
         self.outrun(&leading, &report).await?;
-        let (session, sequence) = (report.session, report.sequence);
+        let (session, sequence, full) = (report.session, report.sequence, report.full);
         let (node, report) = (report.node.clone(), node_report(report));
         let order = lock(&self.0.agents)
             .hearing
@@ -49,9 +50,23 @@ impl Handle {
             lock(agents)
                 .hearing
                 .heard(leading.epoch, &node, session, sequence, Instant::now());
+            if full {
+                self.told(&leading, &node, session, sequence);
+            }
             return Ok(());
         }
-        self.arrive(&leading, session, sequence, report).await
+        self.arrive(&leading, session, sequence, full, report).await
+    }
+
+    /// All that a node knows is in the state; what waited for that is planned.
+    pub(super) fn told(&self, leading: &Leading, node: &NodeName, session: Uuid, sequence: u64) {
+        let first = lock(&self.0.agents)
+            .hearing
+            .told(leading.epoch, node, session, sequence);
+        if first {
+            lock(&self.0.marks).told.insert(node.clone());
+            self.0.marked.notify_one();
+        }
     }
 
     /// A node that obeys a later leadership or state than this one refuses all that it is

@@ -16,6 +16,7 @@ use super::leadership::chain;
 use super::{Error, Handle, lock};
 use crate::model::{AppKey, Change, Snapshot};
 use crate::plan::agenda::Agenda;
+use crate::plan::hearing::Unheard;
 use crate::plan::report::Waiting;
 use crate::plan::{self, AppReport, Decision, IdSource, Plan, PlanInput, Refusal, Scope};
 
@@ -49,6 +50,7 @@ enum Outcome {
 struct Reconciler {
     handle: Handle,
     agenda: Agenda,
+    unheard: Unheard,
 }
 
 pub(super) async fn run(handle: Handle, term: CancellationToken) {
@@ -57,6 +59,7 @@ pub(super) async fn run(handle: Handle, term: CancellationToken) {
     let mut reconciler = Reconciler {
         handle,
         agenda: Agenda::default(),
+        unheard: Unheard::default(),
     };
     let mut safety_net = Instant::now() + SAFETY_NET;
     let mut retry = RETRY;
@@ -91,6 +94,9 @@ impl Reconciler {
             let due = self.agenda.take_due(self.handle.now());
             if !marks.is_empty() || !due.is_empty() {
                 marks.apps.extend(due);
+                for node in &marks.told {
+                    marks.apps.extend(self.unheard.told(node));
+                }
                 let resolved = self
                     .handle
                     .read(|s| marks.clone().resolve(s, &self.agenda.blocked));
@@ -128,6 +134,7 @@ impl Reconciler {
 
     /// On an error what is left is marked again.
     async fn plan_all(&mut self, mut left: BTreeSet<AppKey>) -> Result<(), Error> {
+        self.hold_back(&mut left);
         while !left.is_empty() {
             let planned = match self.handle.read(|s| first_batch(s, &left)) {
                 Ok(batch) => self.plan_batch(&batch).await.map(|()| batch),
@@ -142,6 +149,28 @@ impl Reconciler {
             }
         }
         Ok(())
+    }
+
+    /// Apps of which a node has still to speak in this leadership. It does, or counts as silent.
+    fn hold_back(&mut self, apps: &mut BTreeSet<AppKey>) {
+        let Ok(leading) = self.handle.0.image.leading() else {
+            return;
+        };
+        let held = self.handle.read(|snapshot| {
+            let agents = lock(&self.handle.0.agents);
+            let (unheard, hearing) = (&mut self.unheard, &agents.hearing);
+            unheard.hold_back(hearing, leading.epoch, snapshot, apps)
+        });
+        for (app, node) in held.into_iter().flatten() {
+            let report = AppReport {
+                waiting: vec![Waiting {
+                    what: format!("the first word of node {node} since this controller leads"),
+                    until: None,
+                }],
+                ..AppReport::default()
+            };
+            lock(&self.handle.0.reports).insert(app, Arc::new(report));
+        }
     }
 
     async fn plan_batch(&mut self, batch: &BTreeSet<AppKey>) -> Result<(), Error> {

@@ -1,24 +1,32 @@
-//! Which reports of an agent are news, and when each node was last heard.
+//! Which reports of an agent are news, when each node was last heard, and which apps wait for
+//! the first word of one.
 //!
 //! All of it is memory of one leadership: a new leader begins to listen anew. `T` is a moment
 //! of a monotonic clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use uuid::Uuid;
 
-use crate::model::{Epoch, NodeName};
+use crate::model::{App, AppKey, Epoch, Liveness, NodeName, Snapshot};
 use crate::mutant::{Mutant, mutant};
 
 /// Predecessors of an agent's process that are remembered, so that what they sent late is dropped.
 const PREDECESSORS: usize = 16;
 
 #[derive(Clone, Debug)]
-pub struct Hearing<T>(BTreeMap<NodeName, Heard<T>>);
+pub struct Hearing<T> {
+    of: BTreeMap<NodeName, Heard<T>>,
+    /// How many nodes have told all that they know in which leadership.
+    told: (Epoch, usize),
+}
 
 impl<T> Default for Hearing<T> {
     fn default() -> Hearing<T> {
-        Hearing(BTreeMap::new())
+        Hearing {
+            of: BTreeMap::new(),
+            told: (Epoch(0), 0),
+        }
     }
 }
 
@@ -29,6 +37,8 @@ struct Heard<T> {
     at: T,
     session: Uuid,
     sequence: u64,
+    /// All that it knows was written down once in this leadership.
+    told: bool,
     predecessors: VecDeque<Uuid>,
 }
 
@@ -47,7 +57,7 @@ impl<T: Copy> Hearing<T> {
         if mutant(Mutant::LateReportsTaken) {
             return Order::Next;
         }
-        match self.0.get(node).filter(|h| h.epoch == epoch) {
+        match self.of.get(node).filter(|h| h.epoch == epoch) {
             Some(heard) if heard.session == session && sequence <= heard.sequence => Order::Late,
             Some(heard) if heard.predecessors.contains(&session) => Order::Predecessor,
             Some(_) | None => Order::Next,
@@ -61,9 +71,10 @@ impl<T: Copy> Hearing<T> {
             at,
             session,
             sequence,
+            told: false,
             predecessors: VecDeque::new(),
         };
-        let heard = self.0.entry(node.clone()).or_insert_with(fresh);
+        let heard = self.of.entry(node.clone()).or_insert_with(fresh);
         if heard.epoch != epoch {
             *heard = fresh();
         } else if heard.session != session {
@@ -79,7 +90,7 @@ impl<T: Copy> Hearing<T> {
 
     /// What was heard last could not be taken in: the same may come again.
     pub fn unheard(&mut self, node: &NodeName, session: Uuid, sequence: u64) {
-        if let Some(heard) = self.0.get_mut(node)
+        if let Some(heard) = self.of.get_mut(node)
             && heard.session == session
             && heard.sequence == sequence
         {
@@ -87,16 +98,60 @@ impl<T: Copy> Hearing<T> {
         }
     }
 
+    /// A report of all instances is written down. Whether it is the node's first in this
+    /// leadership.
+    pub fn told(&mut self, epoch: Epoch, node: &NodeName, session: Uuid, sequence: u64) -> bool {
+        let this = |h: &&mut Heard<T>| {
+            (h.epoch, h.session, h.sequence) == (epoch, session, sequence) && !h.told
+        };
+        let Some(heard) = self.of.get_mut(node).filter(this) else {
+            return false;
+        };
+        heard.told = true;
+        let (of, number) = self.told;
+        self.told = (epoch, 1 + if of == epoch { number } else { 0 });
+        true
+    }
+
+    /// A node whose word is needed before anything is decided about the app, and that has not
+    /// spoken in this leadership. What was stored of its instances may be long over: nobody
+    /// listened until now. Those that count as silent are not waited for.
+    pub fn lacks<'a>(
+        &self,
+        epoch: Epoch,
+        snapshot: &Snapshot,
+        app: &'a App,
+    ) -> Option<&'a NodeName> {
+        // Mostly all have: then nothing is looked up.
+        let (of, told) = self.told;
+        let all = of == epoch && told >= snapshot.nodes.len();
+        if all || app.declared.is_none() {
+            return None;
+        }
+        let told = |node| {
+            self.of
+                .get(node)
+                .is_some_and(|h| h.epoch == epoch && h.told)
+        };
+        let expected = |node| {
+            let node = snapshot.nodes.get(node);
+            node.is_some_and(|n| n.liveness == Liveness::Ready)
+        };
+        let running = app.instances.values().filter(|i| i.wants_run());
+        let mut nodes = running.map(|i| &i.node);
+        nodes.find(|node| !told(node) && expected(node))
+    }
+
     /// A sign of life alone.
     pub fn alive(&mut self, node: &NodeName, at: T) {
-        if let Some(heard) = self.0.get_mut(node) {
+        if let Some(heard) = self.of.get_mut(node) {
             heard.at = at;
         }
     }
 
     /// Last sign of life of each node in this leadership.
     pub fn last_heard(&self, epoch: Epoch) -> impl Iterator<Item = (&NodeName, T)> {
-        self.0
+        self.of
             .iter()
             .filter(move |(_, h)| h.epoch == epoch)
             .map(|(node, h)| (node, h.at))
@@ -104,8 +159,39 @@ impl<T: Copy> Hearing<T> {
 
     /// The same of one node.
     pub fn last_heard_of(&self, epoch: Epoch, node: &NodeName) -> Option<T> {
-        let heard = self.0.get(node).filter(|h| h.epoch == epoch)?;
+        let heard = self.of.get(node).filter(|h| h.epoch == epoch)?;
         Some(heard.at)
+    }
+}
+
+/// Apps that wait for the first word of a node: each is filed under one.
+#[derive(Clone, Debug, Default)]
+pub struct Unheard(BTreeMap<NodeName, BTreeSet<AppKey>>);
+
+impl Unheard {
+    /// Takes those out of `apps` that have to wait; returns them with whom they wait for.
+    pub fn hold_back<T: Copy>(
+        &mut self,
+        hearing: &Hearing<T>,
+        epoch: Epoch,
+        snapshot: &Snapshot,
+        apps: &mut BTreeSet<AppKey>,
+    ) -> Vec<(AppKey, NodeName)> {
+        let waits = |key: &AppKey| {
+            let app = snapshot.apps.get(key)?;
+            Some((key.clone(), hearing.lacks(epoch, snapshot, app)?.clone()))
+        };
+        let held: Vec<(AppKey, NodeName)> = apps.iter().filter_map(waits).collect();
+        for (app, node) in &held {
+            apps.remove(app);
+            self.0.entry(node.clone()).or_default().insert(app.clone());
+        }
+        held
+    }
+
+    /// The apps that waited for that node.
+    pub fn told(&mut self, node: &NodeName) -> BTreeSet<AppKey> {
+        self.0.remove(node).unwrap_or_default()
     }
 }
 

@@ -132,6 +132,8 @@ pub struct Marks {
     pub all: bool,
     pub apps: BTreeSet<AppKey>,
     pub nodes: BTreeSet<NodeName>,
+    /// They spoke for the first time in this leadership; for who held apps back until then.
+    pub told: BTreeSet<NodeName>,
     pub frees: bool,
 }
 
@@ -143,7 +145,11 @@ impl Marks {
     }
 
     pub fn is_empty(&self) -> bool {
-        !self.all && !self.frees && self.apps.is_empty() && self.nodes.is_empty()
+        !self.all
+            && !self.frees
+            && self.apps.is_empty()
+            && self.nodes.is_empty()
+            && self.told.is_empty()
     }
 
     /// The apps to plan; `blocked` are those that look for a place.

@@ -19,7 +19,7 @@ use super::store::Refused;
 use crate::model::{AppKey, SourceName, SyncOutcome, Timestamp};
 use crate::plan::agenda::Agenda;
 use crate::plan::following::Differing;
-use crate::plan::hearing::{Hearing, Order};
+use crate::plan::hearing::{Hearing, Order, Unheard};
 use crate::plan::lease::{Clock, Due, Keeper, may_act};
 use crate::plan::observe::plan_report;
 use crate::plan::touched::Marks;
@@ -202,6 +202,7 @@ impl Controller {
                         marks: Marks::default(),
                         agenda: Agenda::default(),
                         hearing: Hearing::default(),
+                        unheard: Unheard::default(),
                         connections: BTreeMap::new(),
                         sources: BTreeMap::new(),
                         not_before: now,
@@ -276,6 +277,7 @@ impl Controller {
         let news = plan_report(lead.clock.time(now), image, &report.body);
         if news.changes.is_empty() && news.events.is_empty() {
             lead.hearing.heard(lead.epoch, node, session, sequence, now);
+            lead.told(&sent);
             wishes.taken.push((sent, true));
             return;
         }

@@ -1,12 +1,15 @@
 //! The silence of a node, and clocks that are set back, are never evidence against a release.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use super::world::*;
 use crate::model::instance::{Failure, FailureKind};
 use crate::model::spec::{Check, Probe};
 use crate::model::*;
+use crate::plan::hearing::{Hearing, Unheard};
 use crate::plan::observe::{NodeReport, SeenInstance, plan_liveness, plan_report};
 
 const DEADLINE: u64 = 30;
@@ -243,4 +246,51 @@ fn a_run_that_was_not_seen_ready_is_no_evidence_while_baking() {
         world.plan();
         assert_eq!(condemned(&world), same_run, "restarts {restarts}");
     }
+}
+
+/// What the database says of instances is as old as the last leadership: an app waits until each
+/// of its nodes has told all it knows, or counts as silent.
+#[test]
+fn a_new_leader_decides_nothing_about_an_app_before_its_nodes_have_spoken() {
+    let mut world = World::new(&["a", "b"]);
+    for app in ["web", "gone"] {
+        world.declare(app, "1", spec("web:1").replicas(2));
+    }
+    world.settle();
+    world.apply(&[Change::Undeclare { app: key("gone") }]);
+    world.declare("new", "1", spec("web:1"));
+    let (epoch, session) = (Epoch(2), Uuid::from_u128(1));
+    let mut hearing: Hearing<u64> = Hearing::default();
+    let mut unheard = Unheard::default();
+    let mut hold_back = |hearing: &Hearing<u64>, world: &World| {
+        let mut apps: BTreeSet<AppKey> = world.snapshot.apps.keys().cloned().collect();
+        let held = unheard.hold_back(hearing, epoch, &world.snapshot, &mut apps);
+        assert_eq!(apps.len() + held.len(), 3);
+        let again = held.first().map(|(_, node)| unheard.told(node));
+        assert!(again.is_none_or(|apps| apps == BTreeSet::from([key("web")])));
+        held
+    };
+    let (_, a) = hold_back(&hearing, &world).remove(0);
+    let mut nodes = world.snapshot.nodes.keys();
+    let b = nodes.find(|node| **node != a).unwrap().clone();
+    hearing.heard(epoch, &a, session, 7, 0);
+    assert_eq!(
+        hold_back(&hearing, &world).len(),
+        1,
+        "not all, or not written down"
+    );
+    assert!(hearing.told(epoch, &a, session, 7) && !hearing.told(epoch, &a, session, 7));
+    assert_eq!(hold_back(&hearing, &world), [(key("web"), b.clone())]);
+    let last_heard = world.now;
+    world.apply(&[Change::SetLiveness {
+        node: b,
+        liveness: Liveness::Suspect,
+        last_heard,
+    }]);
+    assert_eq!(hold_back(&hearing, &world), []);
+    assert!(
+        hearing
+            .lacks(Epoch(3), &world.snapshot, world.app("web"))
+            .is_some()
+    );
 }

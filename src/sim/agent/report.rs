@@ -21,6 +21,8 @@ pub struct Report {
     pub body: NodeReport,
     pub session: Uuid,
     pub sequence: u64,
+    /// All instances.
+    pub full: bool,
     pub applied: Option<(Epoch, Generation)>,
 }
 
@@ -113,6 +115,7 @@ impl Agent {
             },
             session: self.session,
             sequence: self.sequence,
+            full,
             applied: view.applied,
         };
         out.reports.push(Sent {

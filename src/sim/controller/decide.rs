@@ -64,7 +64,9 @@ impl Lead {
                     self.hearing
                         .heard(self.epoch, node, r.session, r.sequence, now);
                     let mut decision = plan_report(time, image, &r.body);
-                    let apps = apps_to_follow(&decision);
+                    let mut apps = apps_to_follow(&decision);
+                    let lacks = |app| self.hearing.lacks(self.epoch, image, app);
+                    apps.retain(|key| image.apps.get(key).and_then(lacks).is_none());
                     if !apps.is_empty() {
                         let plan = plan(&decision.changes, &apps, ids);
                         decision.changes.extend(plan.changes);

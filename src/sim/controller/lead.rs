@@ -8,7 +8,7 @@ use crate::model::{
 use crate::plan::agenda::Agenda;
 use crate::plan::dispatch::desired_set;
 use crate::plan::following::Following;
-use crate::plan::hearing::Hearing;
+use crate::plan::hearing::{Hearing, Unheard};
 use crate::plan::lease::{Clock, Keeper, may_act};
 use crate::plan::observe::STOOD_STILL;
 use crate::plan::touched::{Marks, touched};
@@ -74,6 +74,7 @@ pub struct Lead {
     pub(super) marks: Marks,
     pub(super) agenda: Agenda,
     pub(super) hearing: Hearing<Moment>,
+    pub(super) unheard: Unheard,
     pub(super) connections: BTreeMap<NodeName, Connection>,
     pub(super) sources: BTreeMap<SourceName, Source>,
     pub(super) not_before: Moment,
@@ -167,7 +168,10 @@ impl Lead {
         wishes: &mut Wishes,
     ) {
         match job {
-            Job::Report(sent) => wishes.taken.push((sent, true)),
+            Job::Report(sent) => {
+                self.told(&sent);
+                wishes.taken.push((sent, true));
+            }
             Job::Plan(apps) => {
                 self.retry = RETRY;
                 if let Some(plan) = plan {
@@ -193,6 +197,15 @@ impl Lead {
                 }
             }
             Job::Liveness | Job::Verb(_) => {}
+        }
+    }
+
+    /// What a report says is in the image.
+    pub(super) fn told(&mut self, sent: &Sent) {
+        let r = &sent.report;
+        let (node, session) = (&r.body.node, r.session);
+        if r.full && self.hearing.told(self.epoch, node, session, r.sequence) {
+            self.marks.told.insert(node.clone());
         }
     }
 
@@ -295,12 +308,17 @@ impl Lead {
         }
         let mut marks = std::mem::take(&mut self.marks);
         marks.apps.extend(due);
+        for node in &marks.told {
+            marks.apps.extend(self.unheard.told(node));
+        }
         for app in &marks.apps {
             if !image.apps.contains_key(app) {
                 self.agenda.forget(app);
             }
         }
-        let apps = marks.resolve(image, &self.agenda.blocked);
+        let mut apps = marks.resolve(image, &self.agenda.blocked);
+        self.unheard
+            .hold_back(&self.hearing, self.epoch, image, &mut apps);
         (!apps.is_empty()).then_some(Job::Plan(apps))
     }
 }
