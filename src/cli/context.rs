@@ -58,7 +58,8 @@ fn file() -> Option<PathBuf> {
 
 fn needed_file() -> Result<PathBuf, Failure> {
     file().ok_or_else(|| {
-        Failure::usage("there is no configuration folder").with_hint("set HOME or XDG_CONFIG_HOME")
+        Failure::usage("there is no configuration folder")
+            .with_hint("XDG_CONFIG_HOME=FOLDER evenkeel context list")
     })
 }
 

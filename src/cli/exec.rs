@@ -122,7 +122,7 @@ fn bytes_of(chunk: &crate::api::exec::Chunk) -> Result<Vec<u8>, Failure> {
         )
     };
     chunk.bytes().ok_or_else(|| {
-        broken().with_hint("check that --url (or EVENKEEL_URL) names an Evenkeel server")
+        broken().with_hint("evenkeel status, and check that --url names an Evenkeel server")
     })
 }
 

@@ -106,10 +106,13 @@ impl From<client::Error> for Failure {
             client::Error::Timeout { url } => {
                 Failure::new(Code::Unreachable, message).with_hint(format!("curl {url}/readyz"))
             }
-            client::Error::Protocol { .. } => Failure::new(Code::Unreachable, message)
-                .with_hint("check that --url (or EVENKEEL_URL) names an Evenkeel server"),
+            client::Error::Protocol { url, .. } => Failure::new(Code::Unreachable, message)
+                .with_hint(format!(
+                    "curl {url}/healthz, and check that --url (or EVENKEEL_URL) names an Evenkeel \
+                     server"
+                )),
             client::Error::Address { .. } => {
-                Failure::usage(message).with_hint("--url http://127.0.0.1:7600")
+                Failure::usage(message).with_hint("evenkeel --url http://127.0.0.1:7600 …")
             }
             client::Error::Missed(_) => {
                 Failure::new(Code::Failed, message).with_hint("evenkeel status")
@@ -120,13 +123,17 @@ impl From<client::Error> for Failure {
                     400 | 422 => Code::Usage,
                     _ => Code::Failed,
                 };
+                // The server speaks to programs: of headers, paths and its page of routes.
                 let hint = match problem.status {
-                    // The server speaks of headers here.
                     401 => Some(
                         "evenkeel --token TOKEN …, EVENKEEL_TOKEN, or evenkeel context use NAME"
                             .to_owned(),
                     ),
-                    _ => problem.hint,
+                    502..=504 => Some(
+                        "the same again in a few seconds; evenkeel status tells what is known"
+                            .to_owned(),
+                    ),
+                    _ => problem.hint.filter(|hint| hint.contains("evenkeel ")),
                 };
                 Failure {
                     code,

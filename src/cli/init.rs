@@ -94,7 +94,7 @@ pub fn run(global: &Global, args: InitArgs) -> Outcome {
                 "{} is there already, and nothing is overwritten",
                 args.dir.join(path).display()
             ))
-            .with_hint("name an empty folder"));
+            .with_hint("evenkeel init FOLDER, one that is not there or is empty"));
         }
     }
     for (path, text) in &files {

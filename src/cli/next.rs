@@ -125,6 +125,47 @@ mod tests {
         }
     }
 
+    /// A command, whichever way it was refused.
+    #[test]
+    fn every_refusal_of_the_server_names_a_command() {
+        use crate::api::ProblemDetails;
+        use crate::client::Error;
+        let matches = Cli::command()
+            .try_get_matches_from(["evenkeel", "scale", "web", "3"])
+            .unwrap();
+        let asked = Asked::of(&matches);
+        let url = || "http://127.0.0.1:9".to_owned();
+        let mut errors = vec![
+            Error::Timeout { url: url() },
+            Error::Protocol {
+                url: url(),
+                what: "HTML".into(),
+            },
+            Error::Address {
+                url: url(),
+                why: "odd".into(),
+            },
+        ];
+        for status in 400..=504 {
+            for hint in [
+                None,
+                Some("/docs tells what each path takes"),
+                Some("evenkeel nodes"),
+            ] {
+                let mut problem = ProblemDetails::new("slug", "title", status, "no");
+                problem.hint = hint.map(str::to_owned);
+                errors.push(Error::Problem(Box::new(problem)));
+            }
+        }
+        for error in errors {
+            let told = format!("{error:?}");
+            let failure = asked.complete(Failure::from(error));
+            let hint = failure.hint.unwrap();
+            let command = hint.contains("evenkeel ") || hint.contains("curl http");
+            assert!(command, "{told}: {hint}");
+        }
+    }
+
     #[test]
     fn what_says_it_itself_keeps_its_own_words() {
         let asked = Asked::default();

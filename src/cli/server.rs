@@ -90,7 +90,7 @@ fn read_token(dir: &Path) -> Result<String, Failure> {
             Code::Unreachable,
             format!("cannot read the token in {}: {error}", file.display()),
         )
-        .with_hint("run it as the user that runs the server, or set EVENKEEL_TOKEN")
+        .with_hint("evenkeel --token TOKEN …, or run it as the user that runs the server")
     })?;
     Ok(text.trim().to_owned())
 }
@@ -129,7 +129,7 @@ pub async fn look_for_app(
                 "several projects have an app {text}: {}",
                 names.join(", ")
             ))
-            .with_hint(format!("name it {}", names[0])))
+            .with_hint(format!("evenkeel status {}, or another of them", names[0])))
         }
     }
 }

@@ -170,6 +170,7 @@ impl Problem {
             StatusCode::REQUEST_TIMEOUT,
             format!("the body did not arrive within {} s", within.as_secs()),
         )
+        .hint("send it again; nothing was begun for it")
     }
 
     pub fn too_slow() -> Problem {

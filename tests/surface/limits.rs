@@ -204,5 +204,6 @@ async fn half_a_delivery_is_ended_and_holds_nobody_up() {
     let (silent, ()) = tokio::join!(silent, meanwhile);
     assert!(silent.contains(" 408 "), "{silent}");
     assert!(silent.contains("application/problem+json"), "{silent}");
+    assert!(silent.contains("\"hint\":\"send it again;"), "{silent}");
     server.stop().await;
 }

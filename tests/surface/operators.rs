@@ -218,6 +218,109 @@ async fn an_operator_may_say_what_they_have_seen() {
     server.stop().await;
 }
 
+/// Who may only look may also wait; the next poll tells what a sync would have.
+#[tokio::test]
+async fn a_viewer_may_wait_and_no_more() {
+    let server = Server::start().await;
+    server.follow("shop", &[("web.yaml", &app("web"))]).await;
+    let args = ["token", "create", "eve", "-o", "json"];
+    let made = run(Some(&server.url), ADMIN, &args).await.check(0);
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    let by = async |args: &[&str]| run(Some(&server.url), &token, args).await;
+    let waited = by(&["status", "web", "--wait", "--timeout", "2s"])
+        .await
+        .check(4);
+    assert!(
+        waited.err.contains("evenkeel why shop/web") || waited.err.contains("evenkeel why web"),
+        "{}",
+        waited.err
+    );
+    for args in [
+        ["scale", "web", "3"].as_slice(),
+        &["restart", "web"],
+        &["rollback", "web"],
+        &["release", "web"],
+        &["suspend", "web"],
+        &["resume", "web"],
+        &["rollout", "pause", "web"],
+        &["rollout", "resume", "web"],
+        &["rollout", "abort", "web"],
+        &["exec", "web", "--", "ls"],
+        &["cordon", "n1"],
+        &["uncordon", "n1"],
+        &["drain", "n1"],
+        &["source", "sync", "shop"],
+        &["source", "sync", "shop", "--wait"],
+        &["source", "approve", "shop"],
+        &["source", "remove", "shop"],
+        &["source", "add", "other", "/srv/other"],
+        &["token", "list"],
+        &["token", "create", "more"],
+        &["token", "revoke", "eve"],
+    ] {
+        let told = by(args).await.check(3).err;
+        assert!(
+            told.contains("role") && told.contains("try: "),
+            "{args:?}: {told}"
+        );
+        assert!(told.contains("evenkeel token create"), "{args:?}: {told}");
+    }
+    server.stop().await;
+}
+
+/// Behind whichever controller a terminal is, its commands follow each other, and waits end with
+/// what is, not with what was.
+#[tokio::test]
+async fn a_terminal_may_speak_to_a_controller_that_does_not_lead() {
+    use evenkeel::http::Limits;
+    let database = crate::pg::url().await;
+    let leader = Server::join(&database, Limits::default()).await;
+    leader
+        .until("one leads", |s| s.handle.status().is_ready())
+        .await;
+    let follower = Server::join(&database, Limits::default()).await;
+    follower
+        .until("the other follows", |s| s.handle.status().is_ready())
+        .await;
+    let repository = leader.follow("shop", &[("web.yaml", &none("web"))]).await;
+    let cli = async |args: &[&str]| run(Some(&follower.url), ADMIN, args).await;
+    cli(&["status", "web", "--wait"]).await.check(0);
+    for _ in 0..3 {
+        cli(&["suspend", "web"]).await.check(0);
+        cli(&["scale", "web", "2"]).await.check(0);
+        cli(&["scale", "web", "--reset"]).await.check(0);
+        cli(&["resume", "web"]).await.check(0);
+    }
+    // Nothing can serve here: what is ready now is from before.
+    let wait = ["--wait", "--timeout", "2s"];
+    cli(&[&["scale", "web", "2"], &wait[..]].concat())
+        .await
+        .check(4);
+    cli(&["scale", "web", "--reset", "--wait"]).await.check(0);
+
+    for number in 0..3 {
+        let next = none("web").replace("1000", &format!("20{number}"));
+        repository.commit(&[("web.yaml", &next)]);
+        let done = cli(&["source", "sync", "shop", "--wait"]).await.check(0);
+        let head = repository.head();
+        assert!(done.err.contains(&head[..8]), "{}", done.err);
+        let shown = cli(&["status", "web", "--wait", "-o", "json"])
+            .await
+            .check(0);
+        assert_eq!(shown.json()["git"]["commit"], head);
+    }
+    leader.register("n1").await;
+    let drained = cli(&["drain", "n1", "--wait", "--timeout", "10s"]).await;
+    assert!(drained.check(0).err.contains("node n1 is empty"));
+    follower.stop().await;
+    leader.stop().await;
+}
+
+/// An app of no instances: all of it is well without a node.
+fn none(name: &str) -> String {
+    app(name) + "  replicas: 0\n"
+}
+
 /// Somebody looks at three deletions; a commit makes it four before they say yes.
 #[tokio::test]
 async fn deletions_are_let_through_as_they_were_seen() {

@@ -116,7 +116,7 @@ async fn ask(
             "{} with {bytes} bytes are too many to be sent",
             counted(tree.files.len(), "file")
         ))
-        .with_hint("push them to a branch: pull requests are planned where they are"));
+        .with_hint("git push them to a branch: pull requests are planned where they are"));
     }
     let files = tree.files.iter();
     let input = PlanInput {

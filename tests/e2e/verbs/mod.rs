@@ -172,8 +172,9 @@ impl<'a> Book<'a> {
     fn refused(&self, args: &[&str], code: i32) -> String {
         let (out, err) = self.expect(args, code);
         assert_eq!(out, "", "{args:?}");
-        let next = err.contains("\n  try: ") || err.contains("`evenkeel ");
-        assert!(next, "{args:?}: {err}");
+        let tried = err.split("\n  try: ").nth(1).unwrap_or_default();
+        let next = ["evenkeel ", "curl "].iter().any(|c| tried.contains(c));
+        assert!(next || err.contains("`evenkeel "), "{args:?}: {err}");
         err
     }
 

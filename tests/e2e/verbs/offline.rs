@@ -49,6 +49,24 @@ fn starters(book: &Book<'_>, home: &Path) {
         assert_eq!(book.json(&["validate", folder])["valid"], true);
         let text = book.text(&["validate", folder]);
         assert!(text.ends_with(", 1 app, 0 problems\n"), "{text}");
+        // The pipeline types what works here, too.
+        let pipeline = [
+            ".github/workflows/evenkeel.yml",
+            ".gitlab-ci.yml",
+            ".forgejo/workflows/evenkeel.yml",
+        ]
+        .map(|name| Path::new(folder).join(name));
+        let pipeline: Vec<_> = pipeline.iter().filter(|file| file.exists()).collect();
+        assert_eq!(pipeline.len(), usize::from(ci != "none"), "{ci}");
+        for file in pipeline {
+            let text = std::fs::read_to_string(file).unwrap();
+            serde_yaml::from_str::<Value>(&text).unwrap();
+            let typed = text
+                .lines()
+                .find_map(|l| l.split_once("evenkeel validate "));
+            let apps = Path::new(folder).join(typed.unwrap().1);
+            book.text(&["validate", apps.to_str().unwrap()]);
+        }
         // What is there is never overwritten.
         book.refused(&init, 2);
         // Editors find the schema that they are told.

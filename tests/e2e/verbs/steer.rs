@@ -188,9 +188,10 @@ async fn restarts_and_scales(book: &Book<'_>, c: &Cluster) {
             .contains("scaled to 3 by admin until")
     );
     assert!(book.text(&["why", "web"]).contains("scaled to 3"));
+    let told = book.refused(&["scale", "web", "99999"], 2);
     assert!(
-        book.refused(&["scale", "web", "99999"], 2)
-            .contains("10000")
+        told.contains("10000") && told.contains("try: evenkeel scale --help"),
+        "{told}"
     );
     assert!(
         book.text(&["scale", "web", "--reset", "--wait"])
