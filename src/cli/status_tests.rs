@@ -105,6 +105,7 @@ shop/web  quarantined  healthy  1/1 ready
   source    shop, apps/web.yaml
   git       bbbbbbbb  (spec 22222222)
   running   aaaaaaaa  (spec 11111111)
+  version   7
   rejected bbbbbbbb 60s ago (crashLoop): it exited 3 times before it was ready
     instance 00000000, slot 1 on node n1
     exit code 3 after 12 ms, 3 exits in all
