@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evenkeel::controller::{self, Handle, Options};
 use evenkeel::git::Mirrors;
@@ -31,6 +31,7 @@ pub struct Cluster {
     pub handle: Handle,
     pub url: String,
     pub store: Store,
+    mirrors: Mirrors,
     repo: Mutex<TestRepo>,
     pub fleet: Fleet,
     stop: CancellationToken,
@@ -57,7 +58,7 @@ impl Cluster {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
         let options = Options::new("bench", "bench", url.clone());
-        let handle = controller::start(store.clone(), mirrors, options, stop.clone());
+        let handle = controller::start(store.clone(), mirrors.clone(), options, stop.clone());
         let state = AppState::new(
             handle.clone(),
             Some(store.clone()),
@@ -73,6 +74,7 @@ impl Cluster {
             handle,
             url,
             store,
+            mirrors,
             repo: Mutex::new(repo),
             fleet,
             stop,
@@ -90,9 +92,27 @@ impl Cluster {
         "repo".parse().unwrap()
     }
 
+    /// Copies the repository to where the controller will look for it, which is not timed
+    /// with what the controller makes of it.
+    pub async fn fetch(&self) -> Duration {
+        let begun = Instant::now();
+        self.mirrors.fetch(&self.spec(), LONG).await.unwrap();
+        begun.elapsed()
+    }
+
     /// The controller begins to follow the repository.
     pub async fn follow(&self) {
-        let spec = SourceSpec {
+        let spec = self.spec();
+        self.handle
+            .transact("bench", |snapshot, now, _| {
+                plan_add_source(now, snapshot, spec, "bench")
+            })
+            .await
+            .unwrap();
+    }
+
+    fn spec(&self) -> SourceSpec {
+        SourceSpec {
             name: Cluster::source(),
             url: self.repo.lock().unwrap().path.display().to_string(),
             branch: "main".to_owned(),
@@ -103,13 +123,7 @@ impl Cluster {
             webhook_secret_file: None,
             forge: None,
             pull_requests: Default::default(),
-        };
-        self.handle
-            .transact("bench", |snapshot, now, _| {
-                plan_add_source(now, snapshot, spec, "bench")
-            })
-            .await
-            .unwrap();
+        }
     }
 
     /// Processor time so far: this process, its Postgres, the agents.

@@ -24,8 +24,8 @@ use crate::planner;
 pub const MODE: &str = "fleet";
 
 /// Reports under way at a time: bounds the sockets beside the streams. Real agents do not
-/// wait for each other.
-const REPORTS: usize = 1024;
+/// wait for each other, and neither do as many as a bench has.
+const REPORTS: usize = 5_000;
 
 /// Between two words of the process.
 const WORD: Duration = Duration::from_millis(5);

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::leadership::chain;
 use super::{Error, Handle, lock};
-use crate::model::{AppKey, Change, Snapshot};
+use crate::model::{AppKey, Change, Snapshot, Timestamp};
 use crate::plan::agenda::Agenda;
 use crate::plan::hearing::Unheard;
 use crate::plan::report::Waiting;
@@ -30,6 +30,10 @@ const SAFETY_NET: Duration = Duration::from_secs(120);
 
 /// Longest sleep, so that a wall clock that is set shifts no timer by more.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+/// After looking at apps in which nothing had to be done, for as long at least everybody
+/// else has his turn: one look later covers all that came in between. At most this long.
+const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// First pause after the database did not take a plan; doubles up to [`RETRY_MAX`].
 const RETRY: Duration = Duration::from_millis(200);
@@ -51,6 +55,8 @@ struct Reconciler {
     handle: Handle,
     agenda: Agenda,
     unheard: Unheard,
+    /// Spent since the last rest on looking at apps.
+    looking: Duration,
 }
 
 pub(super) async fn run(handle: Handle, term: CancellationToken) {
@@ -60,6 +66,7 @@ pub(super) async fn run(handle: Handle, term: CancellationToken) {
         handle,
         agenda: Agenda::default(),
         unheard: Unheard::default(),
+        looking: Duration::ZERO,
     };
     let mut safety_net = Instant::now() + SAFETY_NET;
     let mut retry = RETRY;
@@ -72,7 +79,14 @@ pub(super) async fn run(handle: Handle, term: CancellationToken) {
             safety_net = Instant::now() + SAFETY_NET;
         }
         match reconciler.plan_all(apps).await {
-            Ok(()) => retry = RETRY,
+            Ok(()) => {
+                retry = RETRY;
+                let rest = std::mem::take(&mut reconciler.looking).min(LONGEST_REST);
+                tokio::select! {
+                    _ = term.cancelled() => return,
+                    _ = sleep(rest) => {}
+                }
+            }
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "plans cannot be carried out at present, trying again");
                 tokio::select! {
@@ -218,17 +232,64 @@ impl Reconciler {
     }
 
     async fn attempt(&mut self, apps: &BTreeSet<AppKey>) -> Outcome {
-        let settings = self.handle.0.options.settings;
         let since = match self.handle.0.image.leading() {
             Ok(leading) => leading.watched_since(),
             Err(error) => return Outcome::Later(error),
         };
+        let begun = Instant::now();
+        let moving = self.look(apps, since).await;
+        self.looking += begun.elapsed();
+        let outcome = match moving.is_empty() {
+            true => Outcome::Done,
+            false => self.carry_out(&moving, since).await,
+        };
+        self.handle.meter(|counts| {
+            counts.plan_time.add(begun.elapsed());
+            counts.plans_failed += u64::from(!matches!(outcome, Outcome::Done));
+        });
+        outcome
+    }
+
+    /// Keeps what is to be said of the apps in which nothing is to be done, and returns the
+    /// others. Nobody is kept from deciding meanwhile: what changes is marked again.
+    async fn look(&mut self, apps: &BTreeSet<AppKey>, since: Timestamp) -> BTreeSet<AppKey> {
+        let settings = self.handle.0.options.settings;
+        let mut moving = BTreeSet::new();
+        for app in apps {
+            let now = self.handle.now();
+            let one = BTreeSet::from([app.clone()]);
+            let looked = self.handle.read(|snapshot| {
+                if is_declared_anew(snapshot, app) {
+                    return None;
+                }
+                let input = PlanInput {
+                    now,
+                    since,
+                    snapshot,
+                    scope: Scope::Apps(&one),
+                    settings: &settings,
+                };
+                // Nothing of it is carried out, so its ids are nobody's.
+                plan_checked(&input, &[], &mut IdSource::new(0)).ok()
+            });
+            match looked {
+                Ok(Some(plan)) if plan.changes.is_empty() && plan.events.is_empty() => {
+                    self.keep(&one, plan);
+                }
+                Ok(_) | Err(_) => drop(moving.insert(app.clone())),
+            }
+            tokio::task::yield_now().await;
+        }
+        moving
+    }
+
+    async fn carry_out(&mut self, apps: &BTreeSet<AppKey>, since: Timestamp) -> Outcome {
+        let settings = self.handle.0.options.settings;
         let mut planned: Result<Plan, String> = Ok(Plan::default());
         let cause = match apps.first() {
             Some(app) if apps.len() == 1 => format!("plan {app}"),
             Some(_) | None => format!("plan {} apps", apps.len()),
         };
-        let begun = Instant::now();
         let result = self
             .handle
             .transact(&cause, |snapshot, now, ids| {
@@ -249,10 +310,6 @@ impl Reconciler {
                 })
             })
             .await;
-        self.handle.meter(|counts| {
-            counts.plan_time.add(begun.elapsed());
-            counts.plans_failed += u64::from(result.is_err() || planned.is_err());
-        });
         match (result, planned) {
             (Err(Error::Internal(error)), _) => Outcome::Bad(chain(&*error)),
             (Err(error), _) => Outcome::Later(error),
@@ -273,6 +330,16 @@ impl Reconciler {
             lock(&self.handle.0.reports).insert(app.clone(), Arc::new(report));
         }
     }
+}
+
+/// Whether the app is to move for sure.
+fn is_declared_anew(snapshot: &Snapshot, app: &AppKey) -> bool {
+    snapshot.apps.get(app).is_some_and(|app| {
+        let target = app.target_release().map(|r| &r.spec_digest);
+        app.declared
+            .as_ref()
+            .is_some_and(|d| Some(&d.digest) != target)
+    })
 }
 
 /// The first apps, as many as one transaction takes; one at least.

@@ -40,7 +40,7 @@ pub(super) async fn declare(conn: &mut PgConnection, changes: &[&Change]) -> sql
     let done = sqlx::query(
         "INSERT INTO apps (key, source, path, declared_commit, declared_digest, declared_at,
              declared_spec)
-         SELECT key, source, path, commit, digest, at, spec::jsonb
+         SELECT key, source, path, commit, digest, at, spec::json
          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
              $6::timestamptz[], $7::text[]) AS u(key, source, path, commit, digest, at, spec)
          ON CONFLICT (key) DO UPDATE SET

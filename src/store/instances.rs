@@ -58,8 +58,8 @@ pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
              cpu_millis, memory_bytes, host_ports, volumes, goal, stop_at, stop_reason, status,
              incarnation)
          SELECT id, app, slot, release, workload_digest, node, created_at, reason, cpu_millis,
-             memory_bytes, host_ports::jsonb, volumes::jsonb, goal, stop_at, stop_reason,
-             status::jsonb, incarnation
+             memory_bytes, host_ports::json, volumes::json, goal, stop_at, stop_reason,
+             status::json, incarnation
          FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[],
              $7::timestamptz[], $8::text[], $9::bigint[], $10::bigint[], $11::text[],
              $12::text[], $13::text[], $14::timestamptz[], $15::text[], $16::text[], $17::bigint[])
@@ -199,7 +199,7 @@ pub(super) async fn observe(conn: &mut PgConnection, changes: &[&Change]) -> sql
         statuses.push(json(&**status)?);
     }
     let done = sqlx::query(
-        "UPDATE instances SET status = u.status::jsonb
+        "UPDATE instances SET status = u.status::json
          FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u(id, app, status)
          WHERE instances.id = u.id AND instances.app = u.app",
     )

@@ -1,10 +1,11 @@
 //! Rows of `releases`, and of `quarantine`, which speaks of their digests.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use super::encode::{amount, bad, from_amount, from_word, json, name, text, time, word};
@@ -31,38 +32,79 @@ fn state_from(state: &str, at: Option<DateTime<Utc>>) -> sqlx::Result<ReleaseSta
     }
 }
 
+/// Most are made of what their app declares: their spec is copied where it is.
 pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+    let releases: Vec<&Release> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::AddRelease(release) => Some(&**release),
+            _ => None,
+        })
+        .collect();
+    let copied = insert(conn, &releases, Specs::AsDeclared).await?;
+    let rest: Vec<&Release> = releases
+        .iter()
+        .filter(|release| !copied.contains(&release.id.0))
+        .copied()
+        .collect();
+    let sent = match rest.is_empty() {
+        true => HashSet::new(),
+        false => insert(conn, &rest, Specs::Sent).await?,
+    };
+    Ok((copied.len() + sent.len()) as u64)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Specs {
+    /// Only releases whose digest is the one that their app declares are written.
+    AsDeclared,
+    Sent,
+}
+
+/// Returns the ids that were written.
+async fn insert(
+    conn: &mut PgConnection,
+    releases: &[&Release],
+    from: Specs,
+) -> sqlx::Result<HashSet<Uuid>> {
     let (mut ids, mut apps, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
     let (mut commits, mut digests, mut workloads) = (Vec::new(), Vec::new(), Vec::new());
     let (mut specs, mut created) = (Vec::new(), Vec::new());
     let (mut states, mut state_ats, mut images) = (Vec::new(), Vec::new(), Vec::new());
-    for change in changes {
-        let Change::AddRelease(release) = change else {
-            continue;
-        };
+    for release in releases {
         ids.push(release.id.0);
         apps.push(release.app.to_string());
         numbers.push(amount(release.number));
         commits.push(release.commit.0.as_str());
         digests.push(release.spec_digest.0.as_str());
         workloads.push(release.workload_digest.0.as_str());
-        specs.push(json(&*release.spec)?);
+        specs.push(match from {
+            Specs::AsDeclared => None,
+            Specs::Sent => Some(json(&*release.spec)?),
+        });
         created.push(time(release.created_at));
         let (state, at) = state_columns(release.state);
         states.push(state);
         state_ats.push(at);
         images.push(release.pinned_image.as_deref());
     }
-    let done = sqlx::query(
+    let declared = "JOIN apps ON apps.key = u.app AND apps.declared_digest = u.spec_digest";
+    let (spec, join) = match from {
+        Specs::AsDeclared => ("declared_spec", declared),
+        Specs::Sent => ("u.spec::json", ""),
+    };
+    let written = sqlx::query_scalar(AssertSqlSafe(format!(
         "INSERT INTO releases (id, app, number, commit, spec_digest, workload_digest, spec,
              created_at, state, state_at, pinned_image)
-         SELECT id, app, number, commit, spec_digest, workload_digest, spec::jsonb, created_at,
+         SELECT id, app, number, commit, spec_digest, workload_digest, {spec}, created_at,
              state, state_at, pinned_image
          FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
              $7::text[], $8::timestamptz[], $9::text[], $10::timestamptz[], $11::text[])
              AS u(id, app, number, commit, spec_digest, workload_digest, spec, created_at,
-                 state, state_at, pinned_image)",
-    )
+                 state, state_at, pinned_image)
+         {join}
+         RETURNING id"
+    )))
     .bind(ids)
     .bind(apps)
     .bind(numbers)
@@ -74,9 +116,9 @@ pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
     .bind(states)
     .bind(state_ats)
     .bind(images)
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(done.rows_affected())
+    Ok(written.into_iter().collect())
 }
 
 pub(super) async fn set_state(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {

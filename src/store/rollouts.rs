@@ -58,7 +58,7 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
              prepare, reason, outcome, rejection)
          SELECT id, app, kind, rollback_of, from_release, to_release, strategy, replacement,
              phase, started_at, progress_at, best_healthy, baking_at, finished_at,
-             prepare::jsonb, reason, outcome, rejection::jsonb
+             prepare::json, reason, outcome, rejection::jsonb
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[],
              $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[],
              $12::bigint[], $13::timestamptz[], $14::timestamptz[], $15::text[], $16::text[],

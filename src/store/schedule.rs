@@ -121,7 +121,7 @@ pub(super) fn schedule(changes: &[Change]) -> Vec<Batch<'_>> {
     let mut batches: Vec<Batch> = Vec::new();
     let mut of_kind: HashMap<Kind, Vec<usize>> = HashMap::new();
     let mut last: HashMap<Owner, (usize, HashSet<Row>)> = HashMap::new();
-    for change in changes {
+    for change in each_rollout_once(changes) {
         let Some((kind, owner, row)) = place_of(change) else {
             continue;
         };
@@ -152,6 +152,27 @@ pub(super) fn schedule(changes: &[Change]) -> Vec<Batch<'_>> {
         rows.insert(row);
     }
     batches
+}
+
+/// A rollout is put as a whole: where a commit puts it more than once, as it is in the end,
+/// in the place of the first, for rollouts are numbered in that order.
+fn each_rollout_once(changes: &[Change]) -> impl Iterator<Item = &Change> {
+    let mut at_last: HashMap<RolloutId, &Change> = HashMap::new();
+    let mut removed: HashSet<&AppKey> = HashSet::new();
+    for change in changes {
+        match change {
+            Change::PutRollout(rollout) => drop(at_last.insert(rollout.id, change)),
+            Change::RemoveApp { app } => drop(removed.insert(app)),
+            _ => {}
+        }
+    }
+    changes.iter().filter_map(move |change| match change {
+        // Some of them may be meant to go with the app.
+        Change::PutRollout(rollout) if !removed.contains(&rollout.app) => {
+            at_last.remove(&rollout.id)
+        }
+        _ => Some(change),
+    })
 }
 
 /// What a whole commit does to the app's own row besides declaring it: written once, at the end.
@@ -194,7 +215,7 @@ pub(super) fn app_patches(changes: &[Change]) -> HashMap<&AppKey, AppPatch> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Goal, InstanceId, Timestamp};
+    use crate::model::{Goal, InstanceId, Order, Rollout, RolloutKind, RolloutPhase, Timestamp};
 
     fn app(n: u128) -> AppKey {
         format!("p/a{n}").parse().unwrap()
@@ -267,6 +288,47 @@ mod tests {
                 assert_eq!(of(order.clone()), of(changes.iter().collect()));
             }
         }
+    }
+
+    fn put(id: u128, best_healthy: u32) -> Change {
+        Change::PutRollout(Box::new(Rollout {
+            id: RolloutId(Uuid::from_u128(id)),
+            app: app(1),
+            kind: RolloutKind::Forward,
+            from: None,
+            to: ReleaseId(Uuid::from_u128(1)),
+            strategy: crate::model::spec::Strategy::Rolling,
+            order: Order::StartFirst,
+            phase: RolloutPhase::Progressing,
+            started_at: Timestamp(0),
+            progress_at: Timestamp(0),
+            best_healthy,
+            baking_since: None,
+            finished_at: None,
+            prepare: Default::default(),
+            reason: String::new(),
+            outcome: None,
+            rejection: None,
+        }))
+    }
+
+    #[test]
+    fn a_rollout_that_is_put_twice_is_written_once_as_it_is_in_the_end() {
+        let changes = [put(1, 0), put(2, 0), goal(1, 7), put(1, 3)];
+        let written: Vec<Change> = schedule(&changes)
+            .iter()
+            .flat_map(|b| b.changes.iter().map(|c| (*c).clone()))
+            .collect();
+        assert_eq!(written, [put(1, 3), put(2, 0), goal(1, 7)]);
+    }
+
+    #[test]
+    fn a_rollout_that_goes_with_its_app_is_not_taken_for_a_later_one() {
+        let changes = [put(1, 0), Change::RemoveApp { app: app(1) }];
+        assert_eq!(
+            shape(&changes),
+            [(Kind::PutRollout, 1), (Kind::RemoveApp, 1)]
+        );
     }
 
     #[test]

@@ -100,6 +100,8 @@ fn copy(
         }
     }
     let mut packer = remote.packbuilder()?;
+    // As many threads as there are cores: comparing objects is most of the work.
+    packer.set_threads(0);
     let progress = attempt.clone();
     packer.set_progress_callback(move |_, _, _| !progress.over())?;
     packer.insert_walk(&mut walk)?;
