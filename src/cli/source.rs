@@ -12,6 +12,7 @@ use crate::model::{ForgeSpec, GitHubApp, PullRequestPolicy, SourceName, SyncOutc
 use super::args::{Global, SourceAddArgs, SourceCommand};
 use super::exit::{Code, Failure, Outcome};
 use super::output::{Cell, Paint, Table, Tone, age, counted, one_line, print, tone_of, word};
+use super::patience::Patience;
 use super::progress::Progress;
 use super::server::connect;
 use super::verb_args::SeenArgs;
@@ -97,15 +98,18 @@ async fn remove(
     let deadline = tokio::time::Instant::now() + REMOVE_WITHIN;
     let mut begun = false;
     let mut progress = Progress::new(global.output);
+    let mut patience = Patience::new(format!("source {name}"), Some(deadline));
     loop {
-        match asking.remove_source(name, prune).await {
+        let ask = async || asking.remove_source(name, prune).await;
+        match patience.ask(&mut progress, ask).await {
             Ok(true) => break,
             Ok(false) => {}
             // It went while we looked away.
             Err(error) if begun && error.status() == Some(404) => break,
             Err(error) => return Err(error.into()),
         }
-        let left = match client.source(name).await {
+        let look = async || client.source(name).await;
+        let left = match patience.ask(&mut progress, look).await {
             Ok(status) => status.apps,
             Err(error) if error.status() == Some(404) => break,
             Err(error) => return Err(error.into()),

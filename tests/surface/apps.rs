@@ -153,3 +153,59 @@ async fn lists_come_in_pages_and_can_be_narrowed() {
     assert!(metrics.contains("evenkeel_sources 1"), "{metrics}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_verb_takes_is_bounded() {
+    use evenkeel::api::exec::MAX_COMMAND_BYTES;
+    let server = Server::start().await;
+    server.follow("shop", &[("web.yaml", &app("web"))]).await;
+    let long = "x".repeat(MAX_COMMAND_BYTES);
+    let wordy = "x".repeat(1001);
+    for (verb, body, words) in [
+        ("exec", json!({"command": []}), "name a program"),
+        ("exec", json!({"command": ["ls", long]}), "bytes; at most"),
+        ("exec", json!({"command": ["l\0s"]}), "NUL"),
+        (
+            "exec",
+            json!({"command": ["ls"], "timeout": "61m"}),
+            "at most 3600s",
+        ),
+        (
+            "exec",
+            json!({"command": ["ls"], "timeout": "0s"}),
+            "more than 0s",
+        ),
+        (
+            "exec",
+            json!({"command": ["ls"], "timeout": "soon"}),
+            "timeout: ",
+        ),
+        (
+            "exec",
+            json!({"command": ["ls"], "reason": wordy}),
+            "1001 bytes",
+        ),
+        ("restart", json!({"reason": wordy}), "1001 bytes"),
+        ("suspend", json!({"for": "0s"}), "would end at once"),
+        ("suspend", json!({"for": "soon"}), "for: "),
+        ("suspend", json!({"for": "9000h"}), "for: "),
+        ("scale", json!({"replicas": 10_001}), "10000"),
+        ("scale", json!({"replicas": -1}), "does not fit"),
+    ] {
+        let path = format!("/api/v1/projects/shop/apps/web/{verb}");
+        let answer = server.post(&path, body.clone()).await;
+        answer.problem(422, "invalid");
+        let detail = answer.body["detail"].as_str().unwrap();
+        let shown: String = detail.chars().take(200).collect();
+        assert!(
+            detail.contains(words) && detail.len() < 500,
+            "{verb} {words}: {shown}"
+        );
+    }
+    let web = server.get("/api/v1/projects/shop/apps/web").await.body;
+    assert_eq!(
+        (&web["suspended"], &web["scaled"]),
+        (&Value::Null, &Value::Null)
+    );
+    server.stop().await;
+}

@@ -1,5 +1,7 @@
 //! `source sync --wait` and `source approve --wait`: exit codes by what becomes of the commit.
 
+use serde_json::Value;
+
 use super::Book;
 use super::steer::spec;
 use crate::cluster::{Cluster, Setup};
@@ -28,7 +30,7 @@ async fn a_waited_sync_ends_with_the_commits_verdict() {
     assert_eq!(shown["lastApplied"], second.as_str());
     let app = c.app("web").await;
     assert_eq!(app["running"]["commit"], second.as_str(), "{app:#}");
-    assert_eq!(app["rollout"], serde_json::Value::Null);
+    assert_eq!(app["rollout"], Value::Null);
 
     let bad = spec("bad", 2).replace("exec sleep 3600", "exit 7");
     let bad_commit = c
@@ -41,7 +43,7 @@ async fn a_waited_sync_ends_with_the_commits_verdict() {
         "{err}"
     );
     assert!(err.contains("\n  try: evenkeel status shop/web"), "{err}");
-    assert_eq!(c.app("web").await["sync"], "quarantined");
+    same_words(&book, &c).await;
 
     c.repo.commit(
         "invalid",
@@ -99,4 +101,35 @@ async fn held(book: &Book<'_>, c: &Cluster) {
     assert!(err.contains("no app is changed by it"), "{err}");
     let (code, out, _) = c.cli(&["apps"]);
     assert!(code == 0 && !out.contains("more-"), "{out}");
+}
+
+/// A state has one name, wherever it is read: document, table, reason, record, metric.
+async fn same_words(book: &Book<'_>, c: &Cluster) {
+    let at_rest = |a: &Value| {
+        let settled = a["sync"] == "quarantined" && a["health"] == "healthy";
+        settled && a["rollout"].is_null()
+    };
+    c.wait_app("web", "back", at_rest).await;
+    let (table, _) = book.expect(&["status"], 0);
+    assert!(table.contains("shop/web  quarantined  healthy"), "{table}");
+    let (why, _) = book.expect(&["why", "web"], 0);
+    assert!(why.contains("is quarantined and healthy"), "{why}");
+    let history = book.json(&["rollout", "history", "web"]);
+    assert_eq!(history[1]["phase"], "rolledBack", "{history:#}");
+    let (table, _) = book.expect(&["rollout", "history", "web"], 0);
+    assert!(table.contains("  rolledBack  "), "{table}");
+    let record = book.json(&["events", "--kind", "rollout.rolledBack"]);
+    assert_eq!(record.as_array().unwrap().len(), 1);
+    let metrics = c.http.get(format!("{}/metrics", c.url()));
+    let metrics = metrics.bearer_auth(c.token()).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let of_web = "{project=\"shop\",app=\"web\"";
+    for line in [
+        format!("evenkeel_app_state{of_web},sync=\"quarantined\",health=\"healthy\"}} 1"),
+        format!("evenkeel_rollouts_total{of_web},outcome=\"rolledBack\"}} 1"),
+        format!("evenkeel_rollbacks_total{of_web}}} 1"),
+        "evenkeel_apps_quarantined 1".to_owned(),
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "{line}: {metrics}");
+    }
 }
