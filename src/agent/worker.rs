@@ -248,13 +248,22 @@ impl Worker {
                 }
             },
             Event::Logged(id, lines) => {
-                self.evidence.remove(&id);
+                // One that runs and cannot be asked may have gone with its runtime: word of that
+                // comes first, as long as it does not take long.
+                if lines.is_some() || !self.runs(id) {
+                    self.evidence.remove(&id);
+                }
                 if let Some(lines) = lines {
                     self.local.logged(id, lines);
                 }
             }
             Event::Saved => self.saved.2 = false,
         }
+    }
+
+    fn runs(&self, id: InstanceId) -> bool {
+        let mut runtimes = self.local.runtimes.values();
+        runtimes.any(|r| r.found.get(&id).is_some_and(Found::is_running))
     }
 
     fn unreachable(&mut self, runtime: &'static str, why: &str) {

@@ -260,7 +260,8 @@ impl App {
     }
 
     /// Whether nobody can see how `instance` does, though its node is heard: its runtime does
-    /// not answer, and no probe over the network shows that it serves all the same.
+    /// not answer, and no probe over the network shows that it serves all the same; or its agent
+    /// has just been started and its probes have said nothing.
     pub fn is_unseen(&self, instance: &Instance, status: &InstanceStatus) -> bool {
         let silent = |f: &Failure| f.kind == FailureKind::RuntimeUnavailable;
         if !instance.wants_run() || !status.failure.as_ref().is_some_and(silent) {

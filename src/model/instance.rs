@@ -143,6 +143,17 @@ pub enum FailureKind {
     RuntimeUnavailable,
 }
 
+impl Failure {
+    /// What an agent says of a run that an earlier process of it began, until a probe has judged
+    /// it: whatever was said before stands.
+    pub fn unjudged() -> Failure {
+        Failure {
+            kind: FailureKind::RuntimeUnavailable,
+            message: "its agent was started anew, no probe has judged it since".to_owned(),
+        }
+    }
+}
+
 impl FailureKind {
     /// Whether trying again can only give the same answer.
     pub fn is_conclusive(self) -> bool {

@@ -283,7 +283,10 @@ fn plan_instance(
             Value::Null,
         );
     }
-    if let Some(failure) = &status.failure
+    if let Some(failure) = status
+        .failure
+        .as_ref()
+        .filter(|f| **f != Failure::unjudged())
         && old.and_then(|s| s.failure.as_ref()) != Some(failure)
     {
         tell(
@@ -329,9 +332,11 @@ fn next_status(
         (Some(_) | None, Some(age)) => Some(ago(now, age)),
     };
     let started_at = keep(old.and_then(|s| s.started_at), seen.running_ms);
+    let stands = same_start && seen.failure.as_ref() == Some(&Failure::unjudged());
+    let was_ready = old.is_some_and(|s| s.ready);
     InstanceStatus {
         phase: seen.phase,
-        ready: seen.ready_ms.is_some(),
+        ready: seen.ready_ms.is_some() || stands && was_ready,
         ready_since: match seen.ready_ms {
             Some(_) => keep(
                 old.filter(|s| s.ready).and_then(|s| s.ready_since),

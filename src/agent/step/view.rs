@@ -11,8 +11,8 @@ use crate::model::instance::{Exit, Failure, FailureKind, InstancePhase, ProbeAns
 use crate::model::node::ImageState;
 use crate::model::{DesiredInstance, DesiredSet, InstanceId};
 
-/// For how long nothing is said of a run that is taken over and that no probe has judged: an
-/// answer comes at once, a verdict after some intervals of the probe.
+/// For how long a run that is taken over may be without a verdict of its probes: an answer
+/// comes at once, a verdict after some intervals of the probe.
 const UNJUDGED: Duration = Duration::from_secs(30);
 
 /// An instance as reported; times are moments, ages are made when it is sent.
@@ -73,12 +73,7 @@ pub fn instance_view(
     let found = runtime.found.get(&instance.id);
     let stop = instance.goal != DesiredGoal::Run;
     let running = found.is_some_and(Found::is_running);
-    if running && !stop && is_unjudged(instance, memory, now) {
-        return match &runtime.reach {
-            Reach::Unasked | Reach::Known => None,
-            Reach::Unknown { why } => Some(unseen(instance, memory, unavailable(why))),
-        };
-    }
+    let unjudged = running && !stop && is_unjudged(instance, memory, now);
     Some(InstanceView {
         id: instance.id,
         phase: phase(instance, found, memory, local),
@@ -90,7 +85,10 @@ pub fn instance_view(
         published_ports: found.map(|f| f.published_ports.clone()).unwrap_or_default(),
         last_exit: memory.kept.last_exit.clone(),
         last_probe: memory.last_probe.clone(),
-        failure: failure(instance, found, memory, runtime, local),
+        failure: match failure(instance, found, memory, runtime, local) {
+            None if unjudged => Some(Failure::unjudged()),
+            failure => failure,
+        },
         log_tail: memory.kept.log_tail.clone(),
     })
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::world::*;
-use crate::model::instance::Exit;
+use crate::model::instance::{Exit, Failure};
+use crate::model::snapshot::Observed;
 use crate::model::*;
 use crate::plan::observe::{NodeReport, SeenInstance, SeenNote, plan_report};
 
@@ -129,4 +130,35 @@ fn an_unknown_node_joins_by_its_first_report() {
     assert_eq!(decision.changes.len(), 1);
     assert!(matches!(decision.changes[0], Change::PutNode(_)));
     world.apply(&decision.changes);
+}
+
+/// Its agent was started anew and its probes have not answered: what was said before stands, and
+/// one that was not ready then is not taken for one that does not serve.
+#[test]
+fn what_no_probe_has_judged_yet_stays_as_it_was_said() {
+    for ready_ms in [Some(500), None] {
+        let (mut world, id) = one_instance();
+        report(&mut world, running(id, ready_ms), vec![]);
+        let before = world.app("web").instances[&id].status.clone().unwrap();
+        let mut unjudged = running(id, None);
+        unjudged.failure = Some(Failure::unjudged());
+        report(&mut world, unjudged.clone(), vec![]);
+        let app = world.app("web");
+        let status = app.instances[&id].status.clone().unwrap();
+        assert_eq!(
+            (status.ready, status.ready_since),
+            (before.ready, before.ready_since)
+        );
+        assert_eq!(
+            world.snapshot.observe(&app.instances[&id]),
+            Observed::Unknown
+        );
+        for kind in [EventKind::InstanceFailed, EventKind::InstanceUnready] {
+            assert!(world.told(kind).is_empty());
+        }
+        // Of another run nothing was said.
+        unjudged.restarts = 1;
+        report(&mut world, unjudged, vec![]);
+        assert!(!world.app("web").instances[&id].is_ready());
+    }
 }

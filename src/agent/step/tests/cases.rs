@@ -4,7 +4,7 @@ use super::world::{World, found};
 use crate::agent::found::FoundState;
 use crate::agent::step::{DOCKER, Op, OpKind, PROCESS, instance_view, probing};
 use crate::agent::testing::{Tweak as _, id, instance, set, tcp_probe};
-use crate::model::instance::{FailureKind, ProbeKind};
+use crate::model::instance::{Failure, FailureKind, ProbeKind};
 use crate::model::spec::{Limits, PullPolicy, Task};
 use crate::model::{DesiredInstance, EventKind, InstancePhase};
 
@@ -387,14 +387,15 @@ fn a_restarted_agent_takes_over_what_runs() {
     assert!(!world.has_note("ready"), "and it is not told again");
 }
 
-/// Its readiness was told and not yet written down. The next process says nothing of it until
-/// a probe has judged, and not for ever.
+/// Its readiness was told and not yet written down. The next process says that it cannot say,
+/// until a probe has judged, and not for ever.
 #[test]
 fn a_restarted_agent_calls_nothing_unready_that_no_probe_has_judged() {
     let it = instance(1).with(|r| r.health.readiness = Some(tcp_probe()));
     let told = |world: &World| {
-        let view = instance_view(&world.desired.instances[&id(1)], &world.local, world.at());
-        view.map(|view| view.ready_since.is_some())
+        let view = world.view(id(1));
+        let judged = view.failure != Some(Failure::unjudged());
+        judged.then_some(view.ready_since.is_some())
     };
     let mut world = running([it]);
     assert_eq!(told(&world), Some(false), "it was started here");
