@@ -51,7 +51,9 @@ impl From<Row> for Lease {
 }
 
 impl Store {
-    /// Takes the lease if nobody holds it, it has expired, or `holder` has it already.
+    /// Takes the lease if nobody holds it, it has expired, or `holder` has it already. One that
+    /// runs on for longer than any is given is of a time before the clock was put back: who died
+    /// then must not lead until that time comes again, and who lives has an older epoch now.
     /// Each acquisition is a new epoch. `None`: somebody else leads.
     pub async fn acquire_lease(
         &self,
@@ -64,6 +66,7 @@ impl Store {
                 "UPDATE lease SET holder = $1, address = $2, epoch = epoch + 1,
                      expires_at = clock_timestamp() + make_interval(secs => $3)
                  WHERE holder IS NULL OR holder = $1 OR expires_at <= clock_timestamp()
+                     OR expires_at > clock_timestamp() + 2 * make_interval(secs => $3)
                  RETURNING holder, address, epoch,
                      extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in,
                      clock_timestamp() AS now",

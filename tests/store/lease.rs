@@ -59,6 +59,18 @@ async fn an_expired_lease_is_taken_over_and_a_renewed_one_is_not() {
     assert_eq!(store.acquire_lease("a", "", TTL).await.unwrap(), None);
 }
 
+/// Its leader died, and the database's clock was put back by an hour.
+#[tokio::test]
+async fn a_lease_from_before_the_clock_was_put_back_is_taken_over() {
+    let store = pg::database().await.store;
+    let hour = Duration::from_secs(3600) + TTL;
+    let first = store.acquire_lease("a", "", hour).await.unwrap().unwrap();
+    let second = store.acquire_lease("b", "", TTL).await.unwrap().unwrap();
+    assert!(second.epoch > first.epoch);
+    assert!(store.renew_lease(first.epoch, TTL).await.is_err());
+    assert_eq!(store.acquire_lease("a", "", TTL).await.unwrap(), None);
+}
+
 /// A restarted process is another leader: what its former life still has under way must not pass.
 #[tokio::test]
 async fn the_same_holder_gets_a_new_epoch() {
