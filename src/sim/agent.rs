@@ -24,6 +24,7 @@ use crate::model::{DesiredSet, FailureKind, InstanceId};
 
 const LIST_PERIOD: u64 = 15_000;
 const SAVE_PAUSE: u64 = 1_000;
+const EVIDENCE_WAIT: u64 = 500;
 const WRITE_RETRY: u64 = 1_000;
 
 pub struct Agent {
@@ -53,6 +54,8 @@ pub struct Agent {
     report_pause: u64,
     report_not_before: Moment,
     next_full: Moment,
+    /// Until when what an instance says is held back, since its log cannot be read.
+    evidence: BTreeMap<InstanceId, Moment>,
     notes: Vec<Note>,
     awake_at: Option<Moment>,
     pub rng: Rng,
@@ -103,6 +106,7 @@ impl Agent {
             report_pause: 200,
             report_not_before: born,
             next_full: born,
+            evidence: BTreeMap::new(),
             notes: Vec::new(),
             awake_at: None,
             rng,
@@ -336,7 +340,10 @@ impl Agent {
                 out.at(out.now.plus(ms), Event::Machine(self.node, Box::new(event)));
             }
             self.keep_probes(&desired, out);
-            for memory in self.local.instances.values_mut() {
+            for (id, memory) in &mut self.local.instances {
+                if memory.wants_logs && !machine.reachable() && memory.running_since.is_some() {
+                    self.evidence.insert(*id, out.now.plus(EVIDENCE_WAIT));
+                }
                 memory.wants_logs = false;
             }
         }

@@ -88,7 +88,7 @@ fn play(world: &mut World) -> Option<Broken> {
         if world.calm && world.is_still() {
             break;
         }
-        if world.now.0 > calm_at.0 + PATIENCE {
+        if world.now.0 > calm_at.0 + PATIENCE && !world.is_held_by_the_clock() {
             return Some(Broken {
                 at: world.now,
                 rule: "convergence",

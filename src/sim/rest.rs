@@ -36,6 +36,18 @@ impl World {
         plan(&input, &mut IdSource::new(1))
     }
 
+    /// An operator set something until a time that has come once and is to come again, since the
+    /// clock was put back. No verb lasts as long as the patience otherwise.
+    pub fn is_held_by_the_clock(&self) -> bool {
+        let now = Timestamp(self.database_now().0 as i64);
+        let mut apps = self.store.snapshot.apps.values();
+        apps.any(|app| {
+            let suspended = app.suspended.as_ref().and_then(|s| s.until);
+            let scaled = app.scale.as_ref().and_then(|s| s.until);
+            suspended.max(scaled).is_some_and(|until| until > now)
+        })
+    }
+
     /// What is still waited for.
     pub fn restlessness(&self) -> String {
         let plan = self.plan_all();

@@ -50,7 +50,9 @@ impl Agent {
             view.applied = Some((desired.epoch, desired.generation));
             view.images = image_views(desired, &self.local);
             for instance in desired.instances.values() {
-                let shown = instance_view(instance, &self.local, now);
+                let before = || self.taken.as_ref()?.instances.get(&instance.id).cloned();
+                let held = self.evidence.get(&instance.id).and_then(|_| before());
+                let shown = held.or_else(|| instance_view(instance, &self.local, now));
                 view.instances.extend(shown.map(|v| (instance.id, v)));
             }
         }
@@ -65,12 +67,15 @@ impl Agent {
         if out.now < self.report_not_before {
             return Some(self.report_not_before);
         }
+        self.evidence.retain(|_, until| *until > out.now);
+        let held = self.evidence.values().min().copied();
+        let later = held.map_or(self.next_full, |at| at.min(self.next_full));
         let full = self.full || self.next_full <= out.now || self.taken.is_none();
         let now = self.millis(out.now);
         let view = self.view(now);
         let base = self.taken.as_ref().filter(|_| !full);
         if base == Some(&view) && self.notes.is_empty() {
-            return Some(self.next_full);
+            return Some(later);
         }
         let instances = view
             .instances
@@ -124,7 +129,7 @@ impl Agent {
             report,
             view,
         });
-        Some(self.next_full)
+        Some(held.map_or(self.next_full, |at| at.min(self.next_full)))
     }
 }
 

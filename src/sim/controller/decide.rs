@@ -74,6 +74,7 @@ impl Lead {
                     }
                     (decision, Why::Report)
                 } else {
+                    self.hearing.alive(node, now);
                     (Decision::default(), Why::Report)
                 }
             }
