@@ -14,6 +14,7 @@ fn lease(lasts: Lasts) -> Duration {
     match lasts {
         Lasts::Long => Duration::from_secs(3600),
         Lasts::Over => Duration::ZERO,
+        Lasts::Ages => Duration::from_secs(100 * 3600),
     }
 }
 

@@ -20,6 +20,7 @@ fn lease(lasts: Lasts) -> Duration {
     match lasts {
         Lasts::Long => Duration::from_secs(60),
         Lasts::Over => Duration::ZERO,
+        Lasts::Ages => Duration::from_secs(60 * 60),
     }
 }
 

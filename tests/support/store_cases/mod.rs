@@ -17,6 +17,8 @@ pub enum Lasts {
     Long,
     /// It is over at once.
     Over,
+    /// For longer than any is given: as one from before the database's clock was put back.
+    Ages,
 }
 
 /// What befalls a request on its way.
@@ -232,6 +234,16 @@ fn leases() -> Vec<Case> {
                     Leads(1),
                 ),
                 (acquire("b", Long), Leads(2)),
+            ],
+        },
+        Case {
+            name: "a lease from before the clock was put back is taken over",
+            steps: vec![
+                (acquire("a", Ages), Leads(1)),
+                (acquire("b", Long), Leads(2)),
+                (acquire("a", Long), Follows),
+                (commit(1, 0, first_sync()), StaleEpoch { current: 2 }),
+                (commit(2, 0, first_sync()), Written(1)),
             ],
         },
         Case {
