@@ -103,6 +103,11 @@ fn third_version(
         let Some(instance) = work.app.instances.get(&s.id).filter(|_| !gone) else {
             continue;
         };
+        // Given up on a silent node, where a new leader counts the silence anew: its version is
+        // no reason to start more of it.
+        if s.bucket == Bucket::Stopping && work.silence(&instance.node).is_some() {
+            continue;
+        }
         let ready = usize::from(s.bucket == Bucket::OldReady);
         *versions.entry(&instance.workload).or_default() += ready;
     }

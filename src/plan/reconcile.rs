@@ -243,8 +243,12 @@ fn choose_target(work: &mut Work<'_>) {
         work.wait_for(words, None);
         return;
     }
+    // One that failed with none to go back to, and that an operator let out of its quarantine, is
+    // tried again though the app is at it.
+    let again = |t: &Release| matches!(t.state, ReleaseState::Rejected { .. });
+    let is_at = |t: &Arc<Release>| t.spec_digest == declared.digest && t.commit == declared.commit;
     let at = work.app.target_release();
-    if at.is_some_and(|t| t.spec_digest == declared.digest && t.commit == declared.commit) {
+    if at.is_some_and(|t| is_at(t) && !again(t)) {
         return;
     }
     let reason_release = release_for(work, &declared);

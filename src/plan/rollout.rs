@@ -440,11 +440,11 @@ pub fn advance(work: &mut Work<'_>) {
                 );
             }
         }
-        // It did not wait for the images because nothing served. What was begun before it came
-        // up since, and nothing was done for this release so far.
+        // It did not wait for the images because nothing served, or nothing was heard of it. What
+        // was there before it came up since, and nothing serves in its place.
         RolloutPhase::Progressing
             if others_serve(work, &release)
-                && !begun(work, &release)
+                && next.best_healthy == 0
                 && !unprepared(work, &next, &release).is_empty()
                 && !mutant(Mutant::ImagesNotAwaited) =>
         {
@@ -502,12 +502,6 @@ pub fn advance(work: &mut Work<'_>) {
 fn others_serve(work: &Work<'_>, release: &Release) -> bool {
     let mut instances = work.app.instances.values();
     instances.any(|i| i.wants_run() && i.is_ready() && !work.app.is_current(i, release))
-}
-
-/// Whether there is any instance of it.
-fn begun(work: &Work<'_>, release: &Release) -> bool {
-    let mut instances = work.app.instances.values();
-    instances.any(|i| i.wants_run() && work.app.is_current(i, release))
 }
 
 /// A release that is proven already does not prove itself again.

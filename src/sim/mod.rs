@@ -73,7 +73,7 @@ pub fn run_seed(seed: u64) -> Outcome {
 }
 
 fn play(world: &mut World) -> Option<Broken> {
-    let calm_at = world.script.calm_at;
+    let mut until = world.script.calm_at.plus(PATIENCE);
     loop {
         if !world.step() {
             return Some(Broken {
@@ -88,7 +88,11 @@ fn play(world: &mut World) -> Option<Broken> {
         if world.calm && world.is_still() {
             break;
         }
-        if world.now.0 > calm_at.0 + PATIENCE && !world.is_held_by_the_clock() {
+        let after = world.now.plus(PATIENCE / 4);
+        if after > until && world.is_held_by_the_clock() {
+            until = after;
+        }
+        if world.now > until {
             return Some(Broken {
                 at: world.now,
                 rule: "convergence",

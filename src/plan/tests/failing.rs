@@ -103,6 +103,22 @@ fn first_release_failing_is_failed_not_rolled_back() {
 }
 
 #[test]
+fn a_first_release_that_failed_is_tried_again_when_an_operator_releases_it() {
+    let mut world = World::new(&["a"]);
+    world.behave("web:1", Behaviour::CrashLoop);
+    world.declare("web", "1", spec("web:1").replicas(2));
+    world.rounds(20);
+    world.behave("web:1", Behaviour::Healthy);
+    let release =
+        crate::plan::operate::plan_release(world.now, &world.snapshot, &key("web"), "eva");
+    world.apply(&release.unwrap().changes);
+    world.settle();
+    assert_eq!(world.serving("web"), "web:1 x2");
+    let rollout = world.app("web").rollout.clone().unwrap();
+    assert_eq!(rollout.phase, RolloutPhase::Succeeded);
+}
+
+#[test]
 fn a_rollback_is_never_rolled_back() {
     let mut world = update_to(Behaviour::Healthy, |s| s);
     world.settle();
