@@ -264,6 +264,7 @@ fn again(error: &Error) -> Error {
 mod tests {
     use super::*;
     use crate::model::NodeFacts;
+    use crate::plan::observe::SeenInstance;
 
     fn arrival(node: &str, sequence: u64) -> Arrival {
         Arrival {
@@ -306,5 +307,33 @@ mod tests {
             .collect();
         assert_eq!(taken(&mut arrivals).len(), BATCH);
         assert_eq!(taken(&mut arrivals).len(), 3);
+    }
+
+    #[test]
+    fn a_batch_ends_where_its_reports_tell_of_many_instances() {
+        let seen = || SeenInstance {
+            id: crate::model::InstanceId(Uuid::nil()),
+            phase: crate::model::InstancePhase::Running,
+            ready_ms: None,
+            running_ms: None,
+            exits: 0,
+            restarts: 0,
+            container_id: None,
+            ports: Default::default(),
+            last_exit: None,
+            last_probe: None,
+            failure: None,
+            log_tail: Vec::new(),
+        };
+        let mut arrivals: VecDeque<Arrival> =
+            (0..5).map(|n| arrival(&format!("n{n}"), 1)).collect();
+        for arrival in &mut arrivals {
+            arrival.report.instances = vec![seen(); BATCH_INSTANCES / 2];
+        }
+        assert_eq!(taken(&mut arrivals).len(), 2);
+        // One is taken however much it tells.
+        arrivals[0].report.instances = vec![seen(); 2 * BATCH_INSTANCES];
+        assert_eq!(taken(&mut arrivals).len(), 1);
+        assert_eq!(taken(&mut arrivals).len(), 2);
     }
 }

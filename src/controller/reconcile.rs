@@ -270,7 +270,7 @@ impl Reconciler {
                     settings: &settings,
                 };
                 // Nothing of it is carried out, so its ids are nobody's.
-                plan_checked(&input, &[], &mut IdSource::new(0)).ok()
+                plan_caught(&input, &[], &mut IdSource::new(0)).ok()
             });
             match looked {
                 Ok(Some(plan)) if plan.changes.is_empty() && plan.events.is_empty() => {
@@ -369,8 +369,7 @@ pub(super) fn plan_checked(
     observed: &[Change],
     ids: &mut IdSource,
 ) -> Result<Plan, String> {
-    let plan = catch_unwind(AssertUnwindSafe(|| plan::plan_after(input, observed, ids)))
-        .map_err(|panic| format!("the planner panicked: {}", panic_text(&*panic)))?;
+    let plan = plan_caught(input, observed, ids)?;
     if cfg!(debug_assertions) {
         let mut seen = input.snapshot.clone();
         seen.apply_all(observed).map_err(|e| e.to_string())?;
@@ -384,6 +383,16 @@ pub(super) fn plan_checked(
         }
     }
     Ok(plan)
+}
+
+/// The same for a plan that is not carried out.
+fn plan_caught(
+    input: &PlanInput<'_>,
+    observed: &[Change],
+    ids: &mut IdSource,
+) -> Result<Plan, String> {
+    catch_unwind(AssertUnwindSafe(|| plan::plan_after(input, observed, ids)))
+        .map_err(|panic| format!("the planner panicked: {}", panic_text(&*panic)))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
