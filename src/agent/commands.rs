@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -67,7 +67,13 @@ impl Commands {
         self.tasks.spawn(async move {
             let (said, output) = mpsc::channel(BACKLOG);
             let (end, ended) = oneshot::channel();
-            let sent = client.agent_send(answer, frames(output, ended));
+            // An answer that comes early leaves the body where it is: with this it goes, too.
+            let left = CancellationToken::new();
+            let frames = frames(output, ended).take_until(left.clone().cancelled_owned());
+            let sent = async {
+                let _left = left.drop_guard();
+                client.agent_send(answer, frames).await
+            };
             let running = async {
                 let result = match &slot {
                     Ok(_) => run(&runtimes, &request, said).await,
@@ -180,7 +186,6 @@ fn failed(message: impl Into<String>) -> ExecFrame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::StreamExt as _;
 
     async fn lines(said: Vec<Said>, end: Option<Result<i32, Error>>) -> Vec<ExecFrame> {
         let (sender, output) = mpsc::channel(said.len() + 1);
