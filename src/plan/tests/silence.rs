@@ -9,6 +9,7 @@ use super::world::*;
 use crate::model::instance::{Failure, FailureKind};
 use crate::model::spec::{Check, Probe};
 use crate::model::*;
+use crate::mutant::Mutant;
 use crate::plan::hearing::{Hearing, Unheard};
 use crate::plan::observe::{NodeReport, SeenInstance, plan_liveness, plan_report};
 
@@ -293,4 +294,28 @@ fn a_new_leader_decides_nothing_about_an_app_before_its_nodes_have_spoken() {
             .lacks(Epoch(3), &world.snapshot, world.app("web"))
             .is_some()
     );
+}
+
+#[test]
+fn tests_notice_the_broken_rules_that_seeds_seldom_come_upon() {
+    type Test = (&'static str, fn());
+    let tests: [Test; 2] = [
+        (
+            "the_time_in_which_its_node_is_silent_does_not_count_for_an_instance",
+            the_time_in_which_its_node_is_silent_does_not_count_for_an_instance,
+        ),
+        (
+            "a_node_that_was_heard_meanwhile_returns_without_another_report",
+            a_node_that_was_heard_meanwhile_returns_without_another_report,
+        ),
+    ];
+    for mutant in Mutant::ALL {
+        let Some(named) = mutant.noticed_by_test() else {
+            continue;
+        };
+        let (_, test) = tests.iter().find(|(name, _)| *name == named).unwrap();
+        let broken = || crate::mutant::with(Some(mutant), test);
+        let noticed = std::panic::catch_unwind(broken).is_err();
+        assert!(noticed, "{named} does not notice {mutant:?}");
+    }
 }
