@@ -15,10 +15,11 @@ use super::work::Work;
 use crate::model::node::ImageState;
 use crate::model::quantity::format_duration;
 use crate::model::rollout::RolloutEvent;
+use crate::model::snapshot::Observed;
 use crate::model::spec::{OnFailure, Strategy};
 use crate::model::{
-    Change, EventKind, Evidence, NodeName, Order, Rejection, Release, ReleaseState, Rollout,
-    RolloutId, RolloutKind, RolloutPhase, Verdict,
+    Change, EventKind, Evidence, Instance, NodeName, Order, Rejection, Release, ReleaseState,
+    Rollout, RolloutId, RolloutKind, RolloutPhase, Verdict,
 };
 use crate::mutant::{Mutant, mutant};
 
@@ -498,10 +499,11 @@ pub fn advance(work: &mut Work<'_>) {
     }
 }
 
-/// Whether an instance of another version serves.
+/// Whether an instance of another version serves, or may: nobody can see it.
 fn others_serve(work: &Work<'_>, release: &Release) -> bool {
+    let may = |i: &Instance| i.is_ready() || work.observe(i) == Observed::Unknown;
     let mut instances = work.app.instances.values();
-    instances.any(|i| i.wants_run() && i.is_ready() && !work.app.is_current(i, release))
+    instances.any(|i| i.wants_run() && may(i) && !work.app.is_current(i, release))
 }
 
 /// A release that is proven already does not prove itself again.

@@ -221,9 +221,7 @@ impl Local {
             let memory = self.instances.entry(instance.id).or_default();
             memory.grace = Some(instance.run.stop_grace_period);
             // Seen before it was known what is wanted of it, as after a ledger was lost.
-            let ran_ready =
-                memory.running_since.is_some() && memory.kept.ready_run == memory.kept.seen_run;
-            if ran_ready && memory.ready_since.is_none() {
+            if memory.running_since.is_some() && memory.ready_since.is_none() {
                 memory.judge_readiness(instance, now, &mut Vec::new());
             }
         }

@@ -453,6 +453,18 @@ fn what_was_ready_is_ready_for_an_agent_that_is_told_of_it_late() {
     assert!(world.view(id(1)).ready_since.is_some());
 }
 
+/// It was lost before anything of the instance was written down.
+#[test]
+fn what_needs_no_probe_is_ready_for_an_agent_that_is_told_of_it_late() {
+    let mut world = running([instance(1)]);
+    let desired = world.desired.clone();
+    world.local = crate::agent::step::Local::new([DOCKER]);
+    world.desired.instances.clear();
+    world.look();
+    world.desire(desired);
+    assert!(world.view(id(1)).ready_since.is_some());
+}
+
 #[test]
 fn a_crash_while_no_agent_looked_is_counted_by_the_next() {
     let mut world = running([instance(1)]);
