@@ -49,11 +49,13 @@ async fn the_second_takes_over_when_the_first_stops() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_lost_the_lease_writes_nothing_more() {
     let database = pg::database().await;
-    let controller = start(&database.store, options("ousted"));
+    let options = options("ousted");
+    // No lease is given for longer, and one that is may be taken over.
+    let ttl = 2 * options.lease_ttl;
+    let controller = start(&database.store, options);
     controller.leads().await;
     let lease = database.store.current_lease().await.unwrap().unwrap();
     database.store.release_lease(lease.epoch).await.unwrap();
-    let ttl = Duration::from_secs(600);
     let taken = database
         .store
         .acquire_lease("usurper", "http://usurper", ttl);
