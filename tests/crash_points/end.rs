@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use super::life::{Kind, Layout, PULL, World};
+use super::life::{Layout, PULL, World};
 
 /// Topic → what holds of it.
 pub type End = BTreeMap<&'static str, Value>;
@@ -204,26 +204,4 @@ pub async fn set_epoch(database: &str, epoch: i64) {
         .await
         .unwrap();
     conn.close().await.unwrap();
-}
-
-/// Ends what outlives the program on purpose: everything started below `dir`.
-pub fn kill_processes(world: &Path, kind: Kind) {
-    if kind != Kind::Processes {
-        return;
-    }
-    let mark = format!("{}/", world.display());
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|n| n.parse::<i32>().ok()) else {
-            continue;
-        };
-        let read = |what: &str| std::fs::read(entry.path().join(what)).unwrap_or_default();
-        let words = [read("cmdline"), read("environ")].concat();
-        if pid != std::process::id().cast_signed()
-            && String::from_utf8_lossy(&words).contains(&mark)
-        {
-            let pid = nix::unistd::Pid::from_raw(pid);
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-        }
-    }
 }

@@ -16,7 +16,7 @@ use super::subject::{Call, Role, tail};
 use super::watch::Watch;
 use crate::git_http::TestRepo;
 use crate::pull_forge::PullForge;
-use crate::{engine, pg};
+use crate::{engine, outliving, pg};
 
 /// For what the script waits for. The machine may be busy with other runs.
 const LONG: Duration = Duration::from_secs(90);
@@ -101,7 +101,9 @@ pub async fn run(plan: Plan, image: &str) -> Result<Outcome, String> {
     if let Some(watch) = world.watch.take() {
         watch.clear().await;
     }
-    end::kill_processes(world.dir.path(), world.plan.kind);
+    if world.plan.kind == Kind::Processes {
+        outliving::kill_below(world.dir.path());
+    }
     let end = result.map_err(|why| format!("{why}\n{log}"))?;
     Ok(Outcome {
         died,

@@ -20,6 +20,8 @@
 mod engine;
 #[path = "../support/git_http.rs"]
 mod git_http;
+#[path = "../support/outliving.rs"]
+mod outliving;
 #[path = "../support/pg.rs"]
 mod pg;
 #[path = "../support/pull_forge.rs"]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::engine;
 use crate::git_http::{GitServer, TestRepo};
+use crate::{engine, outliving};
 
 /// A generous bound: the machine may be busy with other tests.
 pub const LONG: Duration = Duration::from_secs(90);
@@ -421,7 +421,8 @@ impl Drop for Cluster {
             let _ = process.kill();
             let _ = process.wait();
         }
-        // Containers outlive their controller on purpose: take them along here.
+        // What runs outlives the controller on purpose: take it along here.
+        outliving::kill_below(self.dir.path());
         let (socket, name) = (self.socket.clone(), self.name.clone());
         let _ = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -17,6 +17,8 @@ mod forge;
 #[path = "../support/git_http.rs"]
 mod git_http;
 
+#[path = "../support/outliving.rs"]
+mod outliving;
 #[path = "../support/pg.rs"]
 mod pg;
 
