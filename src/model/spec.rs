@@ -321,6 +321,13 @@ pub struct RestartPolicy {
     pub max: Duration,
 }
 
+impl RestartPolicy {
+    /// A run this long shows that the exits before it are over.
+    pub fn stable_after(&self) -> Duration {
+        self.max.max(self.backoff.saturating_mul(10))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OnNodeLoss {

@@ -19,7 +19,7 @@ use crate::model::snapshot::Observed;
 use crate::model::spec::{OnFailure, Strategy};
 use crate::model::{
     Change, EventKind, Evidence, Instance, NodeName, Order, Rejection, Release, ReleaseState,
-    Rollout, RolloutId, RolloutKind, RolloutPhase, Verdict,
+    Rollout, RolloutId, RolloutKind, RolloutPhase, Timestamp, Verdict,
 };
 use crate::mutant::{Mutant, mutant};
 
@@ -515,15 +515,36 @@ fn bake_time(release: &Release) -> Duration {
     }
 }
 
+/// From when on no instance of `release` that used up its start attempts is in a crash loop any
+/// more: one whose runs last about as long as `minHealthyTime` looks healthy at the end of each.
+fn settled_at(work: &Work<'_>, release: &Release) -> Option<Timestamp> {
+    let spec = &release.spec;
+    let current = |i: &&Instance| i.wants_run() && work.app.is_current(i, release);
+    let statuses = work.app.instances.values().filter(current);
+    let statuses = statuses.filter_map(|i| i.status.as_ref());
+    let looped = statuses.filter(|s| s.exits >= spec.rollout.start_attempts);
+    let ready = looped.filter_map(|s| s.ready_since.filter(|_| s.ready));
+    ready.map(|since| since + spec.restart.stable_after()).max()
+}
+
 /// A paused rollback that came good by itself goes on; everything else waits.
 fn advance_paused(work: &mut Work<'_>, rollout: Rollout, release: &Release) {
     let words = rollout.outcome.clone().unwrap_or_default();
     if rollout.is_rollback() && is_complete(work, release) {
-        let mut next = rollout;
-        next.phase = RolloutPhase::Preparing;
-        next.outcome = None;
-        work.emit(Change::PutRollout(Box::new(next)));
-        return;
+        match settled_at(work, release).filter(|at| *at > work.now()) {
+            Some(later) => work.wake(later),
+            None => {
+                let mut next = rollout;
+                next.phase = RolloutPhase::Preparing;
+                next.outcome = None;
+                // What condemned it is over: neither the time it stood still nor an image that
+                // no instance waits for any more says anything now.
+                next.progress_at = work.now();
+                next.prepare.clear();
+                work.emit(Change::PutRollout(Box::new(next)));
+                return;
+            }
+        }
     }
     let what = match rollout.kind {
         RolloutKind::Forward => "rollout",

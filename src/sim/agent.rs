@@ -226,6 +226,10 @@ impl Agent {
                     return;
                 }
             }
+            AgentEvent::Ended(id) => {
+                self.ask_after_all(id, out);
+                return;
+            }
             AgentEvent::ReportTaken { sequence, view } => {
                 if self.reporting == Some(sequence) {
                     self.reporting = None;

@@ -266,6 +266,7 @@ impl Controller {
             Order::Next => {}
             Order::Late => {
                 lead.hearing.alive(node, now);
+                wishes.heard.push(node.clone());
                 wishes.taken.push((sent, true));
                 return;
             }
@@ -277,6 +278,7 @@ impl Controller {
         let news = plan_report(lead.clock.time(now), image, &report.body);
         if news.changes.is_empty() && news.events.is_empty() {
             lead.hearing.heard(lead.epoch, node, session, sequence, now);
+            wishes.heard.push(node.clone());
             lead.told(&sent);
             wishes.taken.push((sent, true));
             return;

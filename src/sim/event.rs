@@ -77,6 +77,8 @@ pub enum AgentEvent {
         kind: ProbeKind,
         turn: u64,
     },
+    /// What ran ended: probes of it that were left out are asked after all.
+    Ended(InstanceId),
     ReportTaken {
         sequence: u64,
         view: Box<View>,

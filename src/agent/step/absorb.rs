@@ -573,7 +573,7 @@ impl Memory {
         }
         self.kept.exits = self.kept.exits.saturating_add(1);
         self.wants_logs = true;
-        let stable = u64::try_from(backoff::stable_after(policy).as_millis()).unwrap_or(u64::MAX);
+        let stable = u64::try_from(policy.stable_after().as_millis()).unwrap_or(u64::MAX);
         if exit.ran_for_ms >= stable {
             self.kept.attempts = 0;
         }

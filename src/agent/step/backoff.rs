@@ -34,11 +34,6 @@ pub fn delay(policy: &RestartPolicy, attempts: u32) -> Duration {
     wait.max(MIN_DELAY)
 }
 
-/// A run this long shows that the setbacks before it are over.
-pub fn stable_after(policy: &RestartPolicy) -> Duration {
-    policy.max.max(policy.backoff.saturating_mul(10))
-}
-
 /// When the next start may be tried.
 pub fn next_start(policy: &RestartPolicy, attempts: u32, setback: Setback) -> Millis {
     setback.at.plus(match setback.kind {

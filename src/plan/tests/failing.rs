@@ -148,6 +148,77 @@ fn a_rollback_is_never_rolled_back() {
     );
 }
 
+/// A rollback to a release that crashes in each run by now, three times so far: it is paused.
+fn paused_rollback() -> World {
+    let mut world = update_to(Behaviour::Healthy, |s| s);
+    world.settle();
+    world.behave("web:3", Behaviour::CrashLoop);
+    world.behave("web:2", Behaviour::CrashLoop);
+    world.declare("web", "3", spec("web:3").replicas(3).surge(3, 3));
+    world.rounds(30);
+    assert_eq!(phase(&world), RolloutPhase::Paused);
+    world.watch();
+    world
+}
+
+fn phase(world: &World) -> RolloutPhase {
+    world.app("web").rollout.as_ref().unwrap().phase
+}
+
+/// It stood still for longer than its progressDeadline.
+#[test]
+fn the_time_in_which_a_rollback_is_paused_does_not_count_against_it() {
+    let mut world = paused_rollback();
+    world.wait(3600);
+    world.behave("web:2", Behaviour::Healthy);
+    world.nodes_act();
+    world.wait(60);
+    let plan = world.plan();
+    assert_eq!(phase(&world), RolloutPhase::Succeeded);
+    let told = |c: &&Change| matches!(c, Change::PutRollout(_));
+    let steps = plan.changes.iter().filter(told).count();
+    assert!(steps <= 4, "each phase once, and not {steps}");
+    assert!(world.told(EventKind::RolloutPaused).is_empty());
+}
+
+/// Where it is not needed any more.
+#[test]
+fn an_image_that_a_node_cannot_get_holds_no_complete_rollback_up() {
+    let mut world = paused_rollback();
+    world.behave("web:2", Behaviour::Healthy);
+    world.nodes_act();
+    world.wait(60);
+    let rollout = world.app("web").rollout.clone().unwrap();
+    world.apply(&[Change::SetImage {
+        node: rollout.prepare.first().unwrap().clone(),
+        image: "web:2".to_owned(),
+        state: Some(node::ImageState::Failed {
+            failure: missing_image(),
+        }),
+    }]);
+    world.plan();
+    assert_eq!(phase(&world), RolloutPhase::Succeeded);
+}
+
+/// At the end of a run that lasts as long as minHealthyTime a crash loop looks healthy.
+#[test]
+fn a_paused_rollback_goes_on_only_when_its_crash_loop_is_over() {
+    let mut world = paused_rollback();
+    world.behave("web:2", Behaviour::Healthy);
+    world.nodes_act();
+    let (healthy, settles) = (world.now, spec("web:2").restart.stable_after());
+    for (after, ends) in [
+        (Duration::ZERO, false),
+        (settles - Duration::from_secs(1), false),
+        (settles, true),
+    ] {
+        world.now = healthy + after;
+        let plan = world.plan();
+        assert_eq!(phase(&world) == RolloutPhase::Succeeded, ends, "{after:?}");
+        assert_eq!(plan.wake_at.is_empty(), ends);
+    }
+}
+
 #[test]
 fn an_operator_releases_from_quarantine_and_it_is_tried_again() {
     let mut world = update_to(Behaviour::CrashLoop, |s| s);

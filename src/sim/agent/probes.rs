@@ -14,6 +14,8 @@ pub(super) struct Asking {
     pub(super) probing: Probing,
     pub(super) pace: Pace,
     pub(super) began: Moment,
+    /// When it was answered last, where the next answers are left out.
+    pub(super) left_out_since: Option<Moment>,
     /// Of the answer that is awaited; an older one is not asked again.
     pub(super) turn: u64,
 }
@@ -46,8 +48,11 @@ impl Agent {
         let told = self.local.probed(instance, asking.probing.run, answer, now);
         self.notes.extend(told.notes);
         let mut pause = asking.pace.next(passed, out.now.since(asking.began));
+        asking.left_out_since = None;
         if passed && !told.changed {
-            // The same answers change nothing: some of them are left out.
+            // The same answers change nothing: some of them are left out, as long as they would
+            // be the same (`ask_after_all`).
+            asking.left_out_since = Some(out.now);
             let left = serves.map_or(0, |(_, until)| until.0 - out.now.0);
             let least = asking.probing.probe.interval;
             pause = (least * 8).min(Duration::from_millis(left)).max(least);
@@ -62,6 +67,28 @@ impl Agent {
             ),
         );
         told.changed
+    }
+
+    /// The instance ended: the next answers of its probes would be others than the last.
+    pub(super) fn ask_after_all(&mut self, id: InstanceId, out: &mut Out) {
+        for (key, asking) in self.asking.iter_mut().filter(|((of, _), _)| *of == id) {
+            let Some(since) = asking.left_out_since.take() else {
+                continue;
+            };
+            self.turns += 1;
+            asking.turn = self.turns;
+            let (interval, turn) = (asking.probing.probe.interval, self.turns);
+            let mut at = since + interval;
+            while at < out.now {
+                at = at + interval;
+            }
+            let probe = AgentEvent::Probe {
+                id,
+                kind: key.1,
+                turn,
+            };
+            out.at(at, Event::Agent(self.node, self.life, Box::new(probe)));
+        }
     }
 
     pub(super) fn keep_probes(&mut self, desired: &DesiredSet, out: &mut Out) {
@@ -82,6 +109,7 @@ impl Agent {
                     probing,
                     pace,
                     began: out.now,
+                    left_out_since: None,
                     turn,
                 },
             );

@@ -60,6 +60,7 @@ impl Lead {
             Job::Report(sent) => {
                 let r = &sent.report;
                 let node = &r.body.node;
+                wishes.heard.push(node.clone());
                 if self.hearing.order(self.epoch, node, r.session, r.sequence) == Order::Next {
                     self.hearing
                         .heard(self.epoch, node, r.session, r.sequence, now);

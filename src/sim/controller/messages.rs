@@ -106,6 +106,9 @@ pub struct Wishes {
     pub fetches: Vec<SourceName>,
     pub sets: Vec<(usize, u64, Arc<DesiredSet>)>,
     pub hangups: Vec<(usize, u64)>,
+    /// Nodes of which it takes a sign of life in now: what their reports say may be written down
+    /// later, or never.
+    pub heard: Vec<NodeName>,
     pub taken: Vec<(Box<Sent>, bool)>,
     pub connected: Vec<(usize, u64, u64)>,
     pub tick: Option<Moment>,

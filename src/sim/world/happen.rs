@@ -169,6 +169,7 @@ impl World {
                         self.watch.hurt(&gone.app);
                         self.watch.lost(self.now, &gone.app);
                     }
+                    self.tell_agent(n, AgentEvent::Ended(id), 0);
                     self.tell_agent(n, AgentEvent::Hint(id), 5);
                 }
             }
@@ -347,15 +348,16 @@ impl World {
     fn all_end(&mut self, n: usize) {
         let now = self.now;
         let machine = &mut self.places[n].machine;
-        let served: Vec<AppKey> = machine
+        let served: Vec<(InstanceId, AppKey)> = machine
             .containers
-            .values()
-            .filter(|c| c.serving_since(now).is_some())
-            .map(|c| c.app.clone())
+            .iter()
+            .filter(|(_, c)| c.serving_since(now).is_some())
+            .map(|(id, c)| (*id, c.app.clone()))
             .collect();
         machine.end_all(now);
-        for app in served {
+        for (id, app) in served {
             self.watch.lost(now, &app);
+            self.tell_agent(n, AgentEvent::Ended(id), 0);
         }
     }
 

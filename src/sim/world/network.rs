@@ -164,11 +164,11 @@ impl World {
                 }
             }
         }
+        for node in wishes.heard {
+            self.watch.heard(self.now, &node);
+        }
         for (sent, ok) in wishes.taken {
             let sequence = sent.report.sequence;
-            if ok {
-                self.watch.heard(self.now, &sent.report.body.node);
-            }
             let event = if ok {
                 AgentEvent::ReportTaken {
                     sequence,

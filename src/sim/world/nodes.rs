@@ -131,6 +131,7 @@ impl World {
         }
         if let Some(app) = served {
             self.watch.lost(now, &app);
+            self.tell_agent(n, AgentEvent::Ended(id), 0);
         }
         // A hint may be lost: the lists see it in the end.
         if self.net.chance(900) && self.places[n].machine.reachable() {
