@@ -23,7 +23,7 @@ use super::memory::{self, MemoryFile};
 use super::probe::{Probed, Prober};
 use super::report::{NodeView, Notebook};
 use super::runtime::{Error, Hint, Runtime};
-use super::step::absorb::{LookAgain, Outcome};
+use super::step::absorb::{Explained, LookAgain, Outcome};
 use super::step::local::Look;
 use super::step::{Kept, Local, Millis, Note, Op, image_views, instance_view, runtime_of, step};
 use crate::model::{DesiredSet, FailureKind, InstanceId};
@@ -248,22 +248,12 @@ impl Worker {
                 }
             },
             Event::Logged(id, lines) => {
-                // One that runs and cannot be asked may have gone with its runtime: word of that
-                // comes first, as long as it does not take long.
-                if lines.is_some() || !self.runs(id) {
+                if self.local.logged(id, lines) == Explained::Yes {
                     self.evidence.remove(&id);
-                }
-                if let Some(lines) = lines {
-                    self.local.logged(id, lines);
                 }
             }
             Event::Saved => self.saved.2 = false,
         }
-    }
-
-    fn runs(&self, id: InstanceId) -> bool {
-        let mut runtimes = self.local.runtimes.values();
-        runtimes.any(|r| r.found.get(&id).is_some_and(Found::is_running))
     }
 
     fn unreachable(&mut self, runtime: &'static str, why: &str) {

@@ -17,8 +17,8 @@ use super::event::{AgentEvent, Event, MachineEvent, Out};
 use super::machine::Machine;
 use super::rng::{Moment, Rate, Rng};
 use crate::agent::admission::{Admission, Known, admit};
-use crate::agent::step::absorb::{LookAgain, Outcome};
-use crate::agent::step::{DOCKER, Local, Millis, Note, step};
+use crate::agent::step::absorb::{Explained, LookAgain, Outcome};
+use crate::agent::step::{DOCKER, Local, Memory, Millis, Note, step};
 use crate::model::instance::ProbeKind;
 use crate::model::{DesiredSet, FailureKind, InstanceId};
 
@@ -344,11 +344,15 @@ impl Agent {
                 out.at(out.now.plus(ms), Event::Machine(self.node, Box::new(event)));
             }
             self.keep_probes(&desired, out);
-            for (id, memory) in &mut self.local.instances {
-                if memory.wants_logs && !machine.reachable() && memory.running_since.is_some() {
-                    self.evidence.insert(*id, out.now.plus(EVIDENCE_WAIT));
+            let explain = |(id, memory): (&InstanceId, &mut Memory)| {
+                std::mem::take(&mut memory.wants_logs).then_some(*id)
+            };
+            let instances = self.local.instances.iter_mut();
+            for id in instances.filter_map(explain).collect::<Vec<_>>() {
+                let lines = machine.reachable().then(Vec::new);
+                if self.local.logged(id, lines) == Explained::Perhaps {
+                    self.evidence.insert(id, out.now.plus(EVIDENCE_WAIT));
                 }
-                memory.wants_logs = false;
             }
         }
         if !self.listing {

@@ -311,11 +311,24 @@ impl Local {
         }
     }
 
-    /// The last lines of an instance's output, fetched because something happened to it.
-    pub fn logged(&mut self, id: InstanceId, lines: Vec<String>) {
+    /// The last lines of an instance's output, fetched because something happened to it. `None`:
+    /// they could not be had.
+    pub fn logged(&mut self, id: InstanceId, lines: Option<Vec<String>>) -> Explained {
+        let Some(lines) = lines else {
+            // One that runs and cannot be asked may have gone with its runtime: word of that
+            // comes first, as long as it does not take long.
+            let mut runtimes = self.runtimes.values();
+            let runs = runtimes.any(|r| r.found.get(&id).is_some_and(Found::is_running));
+            return if runs {
+                Explained::Perhaps
+            } else {
+                Explained::Yes
+            };
+        };
         if let Some(memory) = self.instances.get_mut(&id) {
             memory.kept.log_tail = lines;
         }
+        Explained::Yes
     }
 
     /// A probe was answered in the run `run`. An answer like the last one changes nothing
@@ -419,6 +432,14 @@ fn state_text(found: Option<&Found>) -> &'static str {
         Some(FoundState::Running) => "it runs",
         Some(FoundState::Exited { .. }) => "it has ended but is there",
     }
+}
+
+/// Whether all is known that explains what happened to an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Explained {
+    Yes,
+    /// More may come: until then, and not for long, what happened is not told.
+    Perhaps,
 }
 
 /// Whether the caller must look at the instance once more.
