@@ -5,6 +5,7 @@ pub(super) mod world;
 
 mod applying;
 mod failing;
+mod images;
 mod nodes;
 mod observing;
 mod operators;

@@ -142,3 +142,39 @@ fn what_comes_up_again_serves_until_the_images_are_there() {
     world.settle();
     assert_eq!(world.serving("web"), "web:3 x1");
 }
+
+/// Given up on a silent node, where a new leader counts the silence anew: as long as that lasts
+/// it may run still, but nobody counts on it.
+#[test]
+fn what_was_given_up_on_a_silent_node_is_no_version_to_start_more_of() {
+    let mut world = World::new(&["a", "b", "c"]);
+    world.declare("web", "0001", spec("web:1"));
+    world.settle();
+    let silent = node_of(&world, "web:1");
+    world.apply(&[Change::SetLiveness {
+        node: silent,
+        liveness: Liveness::Suspect,
+        last_heard: world.now,
+    }]);
+    world.behave("web:2", Behaviour::NeverReady);
+    world.declare("web", "0002", spec("web:2").surge(1, 1));
+    world.rounds(3);
+    world.wait(60);
+    world.rounds(1);
+    let given_up = instances_of(&world, &["web:1"]);
+    assert!(
+        given_up
+            .iter()
+            .all(|id| !world.app("web").instances[id].wants_run())
+    );
+    world.since = world.now;
+    world.declare("web", "0003", spec("web:3").surge(2, 1));
+    world.rounds(5);
+    assert_eq!(instances_of(&world, &["web:1"]), given_up);
+    assert_eq!(world.serving("web"), "web:3 x1");
+}
+
+fn node_of(world: &World, image: &str) -> NodeName {
+    let id = instances_of(world, &[image]).pop_first().unwrap();
+    world.app("web").instances[&id].node.clone()
+}
