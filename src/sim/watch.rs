@@ -88,6 +88,8 @@ pub struct Watch {
     instances: BTreeMap<InstanceId, Seen>,
     obeyed: BTreeMap<usize, (Epoch, Generation)>,
     contact: BTreeMap<NodeName, Moment>,
+    /// When a node that counted as silent was last heard again.
+    returned: BTreeMap<NodeName, Moment>,
     losses: BTreeMap<AppKey, Vec<Moment>>,
     hurt: BTreeSet<AppKey>,
     last_stop: BTreeMap<AppKey, Moment>,

@@ -2,7 +2,7 @@
 //!
 //! `cargo test --test simulation … -- --seeds 1000 --from 1`; `--seed N` plays one and prints
 //! its log; `--mutants` proves that broken rules are noticed (`src/sim/MUTANTS.md`), `--quick` by
-//! the seeds that are known to notice.
+//! the seeds that are known to notice, `--only NAME` that one rule.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod mutants;
@@ -26,6 +26,7 @@ struct Arguments {
     mutants: bool,
     quick: bool,
     bless: bool,
+    only: Option<String>,
 }
 
 fn arguments() -> Arguments {
@@ -36,6 +37,7 @@ fn arguments() -> Arguments {
         mutants: false,
         quick: false,
         bless: false,
+        only: None,
     };
     let mut rest = std::env::args().skip(1);
     while let Some(flag) = rest.next() {
@@ -47,6 +49,7 @@ fn arguments() -> Arguments {
             "--mutants" => arguments.mutants = true,
             "--quick" => arguments.quick = true,
             "--bless" => arguments.bless = true,
+            "--only" => arguments.only = rest.next(),
             // What cargo passes to every test.
             _ => {}
         }
@@ -62,6 +65,8 @@ fn main() {
     let arguments = arguments();
     if let Some(seed) = arguments.seed {
         one(seed);
+    } else if let Some(name) = &arguments.only {
+        mutants::prove_one(name, arguments.seeds);
     } else if arguments.mutants && arguments.quick {
         mutants::prove_quickly(arguments.seeds);
     } else if arguments.mutants {

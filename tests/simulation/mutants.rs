@@ -88,6 +88,18 @@ fn path() -> String {
     format!("{}/{TABLE}", env!("CARGO_MANIFEST_DIR"))
 }
 
+/// What notices that one rule, by its name.
+pub fn prove_one(name: &str, seeds: u64) {
+    let all = Mutant::ALL.into_iter();
+    for mutant in all.filter(|m| format!("{m:?}") == name) {
+        let [both, outside] = hunt_twice(mutant, seeds).map(|caught| match caught {
+            Some(caught) => format!("{} by seed {}", caught.rule, caught.seed),
+            None => format!("none of {seeds}"),
+        });
+        println!("{name}: {both}; from outside alone: {outside}");
+    }
+}
+
 /// Makes the table anew, and compares or writes it.
 pub fn prove(seeds: u64, bless: bool) {
     let mut survivors = 0;

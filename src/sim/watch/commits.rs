@@ -11,6 +11,9 @@ use crate::plan::Settings;
 use crate::sim::controller::Why;
 use crate::sim::rng::Moment;
 
+/// Longest time that a commit whose answer is lost may take.
+const WRITTEN_LATE: u64 = 4_000;
+
 impl Watch {
     pub fn look(&self, before: &Snapshot, changes: &[Change]) -> Before {
         let declared = if changes
@@ -153,6 +156,12 @@ impl Watch {
                     }
                 }
             }
+            Change::SetLiveness { node, .. } => {
+                // What says so may be written late.
+                let heard = self.contact.get(node).copied().unwrap_or(now);
+                let at = Moment(heard.0.saturating_sub(WRITTEN_LATE));
+                self.returned.insert(node.clone(), at);
+            }
             Change::ForgetInstance { app, instance } => {
                 let there = truth
                     .places
@@ -226,7 +235,6 @@ impl Watch {
                 }
             }
             Change::SetGoal { .. }
-            | Change::SetLiveness { .. }
             | Change::PutSource(_)
             | Change::RemoveSource(_)
             | Change::Declare { .. }

@@ -1,7 +1,9 @@
 //! Whether a rollout stops and condemns only what it may.
 
 use super::{Truth, Watch};
-use crate::model::{AppKey, InstanceId, Liveness, NodeName, Snapshot, SpecDigest, Verdict};
+use crate::model::{
+    AppKey, Instance, InstanceId, Liveness, NodeName, Snapshot, SpecDigest, Verdict,
+};
 use crate::sim::rng::Moment;
 
 impl Watch {
@@ -73,7 +75,20 @@ impl Watch {
         let image = release.spec.workload.image().map(crate::sim::apps::image);
         let good = image.is_some_and(|i| i.behaviour.is_good());
         let behaviour = image.map(|i| i.behaviour);
-        let watched = now.0 - truth.since.0;
+        // While a node is silent nobody sees how what runs there does.
+        let heard_since = |i: &Instance| self.returned.get(&i.node).copied();
+        let instances = || app.into_iter().flat_map(|a| a.instances.values());
+        let evidence = rejection.evidence.instance;
+        let judged = instances().find(|i| evidence == Some(i.id));
+        let since = judged.and_then(heard_since).unwrap_or_default();
+        let watched = now.0 - truth.since.max(since).0;
+        let stops_now = |i: &Instance| {
+            let seen = self.instances.get(&i.id).and_then(|s| s.stop);
+            seen.is_some_and(|stop| stop.at == now)
+        };
+        let all = instances()
+            .filter(|i| i.workload == release.workload_digest && (i.wants_run() || stops_now(i)));
+        let all_since = all.filter_map(heard_since).max().unwrap_or_default();
         let rollout = rejection.rollout.and_then(|r| self.rollouts.get(&r));
         let began = rollout.copied().unwrap_or(Moment(0));
         let policy = &release.spec.rollout;
@@ -92,7 +107,7 @@ impl Watch {
             }
             Verdict::NoProgress => {
                 let limit = policy.progress_deadline.as_millis() as u64;
-                let lasted = watched.min(now.0 - began.0);
+                let lasted = now.0 - truth.since.max(began).max(all_since).0;
                 (lasted + 1_500 < least(limit)).then(|| format!("after {lasted} ms of {limit}"))
             }
             Verdict::ImageMissing => {
