@@ -115,15 +115,7 @@ async fn verbs_change_the_app_or_say_why_not() {
 async fn lists_come_in_pages_and_can_be_narrowed() {
     let server = Server::start().await;
     let names = ["a", "b", "c", "d", "e"];
-    let files: Vec<(String, String)> = names
-        .iter()
-        .map(|n| (format!("{n}.yaml"), app(n)))
-        .collect();
-    let files: Vec<(&str, &str)> = files
-        .iter()
-        .map(|(a, b)| (a.as_str(), b.as_str()))
-        .collect();
-    server.follow("shop", &files).await;
+    server.follow_apps("shop", &names).await;
     let mut seen = Vec::new();
     let mut path = "/api/v1/apps?limit=2".to_owned();
     loop {

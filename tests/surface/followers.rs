@@ -1,25 +1,14 @@
 //! Two controllers on one database: whichever is asked, the leader acts.
 
 use evenkeel::controller::Role;
-use evenkeel::http::Limits;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::pg;
 use crate::server::{Answer, Server, app};
 
 #[tokio::test]
 async fn a_follower_answers_reads_and_passes_the_rest_on() {
-    let database = pg::url().await;
-    let leader = Server::join(&database, Limits::default()).await;
-    leader
-        .until("one leads", |s| s.handle.status().is_ready())
-        .await;
-    let follower = Server::join(&database, Limits::default()).await;
-    follower
-        .until("the other follows", |s| s.handle.status().is_ready())
-        .await;
-    assert_eq!(follower.handle.status().role, Role::Follower);
+    let (leader, follower) = Server::pair().await;
 
     let repository = crate::server::Repository::new(&leader.dir.path().join("repo"));
     repository.commit(&[("web.yaml", &app("web"))]);

@@ -1,12 +1,10 @@
 //! Webhooks: only authentic deliveries do anything.
 
 use evenkeel::controller::Role;
-use evenkeel::http::Limits;
 use reqwest::StatusCode;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::pg;
 use crate::server::{Answer, Repository, Server, app};
 
 fn sign(secret: &str, body: &[u8]) -> String {
@@ -45,14 +43,7 @@ async fn an_authentic_delivery_triggers_a_sync() {
 
     let file = server.dir.path().join("secret");
     std::fs::write(&file, "\n").unwrap();
-    let source = json!({
-        "name": "shop", "url": repository.path, "project": "shop", "interval": "1h",
-        "webhookSecretFile": file,
-    });
-    let put = server
-        .request(reqwest::Method::PUT, "/api/v1/sources/shop")
-        .json(&source);
-    let put = Answer::of(put).await.check(StatusCode::OK);
+    let put = server.guard(&repository, &file).await;
     assert_eq!(put.body["webhook"]["configured"], true);
     deliver("shop", Some(sign("", &body)), body.clone())
         .await
@@ -104,14 +95,7 @@ async fn hooked_at(server: &Server, host: &std::path::Path) -> Repository {
     let repository = server.follow("shop", &[("web.yaml", &app("web"))]).await;
     let file = host.join("secret");
     std::fs::write(&file, format!("{SECRET}\n")).unwrap();
-    let source = json!({
-        "name": "shop", "url": repository.path, "project": "shop", "interval": "1h",
-        "webhookSecretFile": file,
-    });
-    let put = server
-        .request(reqwest::Method::PUT, "/api/v1/sources/shop")
-        .json(&source);
-    Answer::of(put).await.check(StatusCode::OK);
+    server.guard(&repository, &file).await;
     repository
 }
 
@@ -325,16 +309,7 @@ async fn a_program_without_ids_may_say_the_same_twice() {
 
 #[tokio::test]
 async fn followers_bound_and_pass_on_and_tell_what_was_saved() {
-    let database = pg::url().await;
-    let leader = Server::join(&database, Limits::default()).await;
-    leader
-        .until("one leads", |s| s.handle.status().is_ready())
-        .await;
-    let follower = Server::join(&database, Limits::default()).await;
-    follower
-        .until("the other follows", |s| s.handle.status().is_ready())
-        .await;
-    assert_eq!(follower.handle.status().role, Role::Follower);
+    let (leader, follower) = Server::pair().await;
     // It outlives the leader.
     let host = tempfile::tempdir().unwrap();
     hooked_at(&leader, host.path()).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use regex::Regex;
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::server::{Answer, Server, app};
 
@@ -51,14 +51,7 @@ async fn busy() -> Server {
     server.register("n1").await;
     let file = server.dir.path().join("secret");
     std::fs::write(&file, "s3cret").unwrap();
-    let source = json!({
-        "name": "shop", "url": repository.path, "project": "shop", "interval": "1h",
-        "webhookSecretFile": file,
-    });
-    let put = server
-        .request(reqwest::Method::PUT, "/api/v1/sources/shop")
-        .json(&source);
-    Answer::of(put).await.check(StatusCode::OK);
+    server.guard(&repository, &file).await;
     for token in ["s3cret", "wrong", "wrong"] {
         let hook = server
             .http

@@ -272,16 +272,7 @@ async fn a_viewer_may_wait_and_no_more() {
 /// what is, not with what was.
 #[tokio::test]
 async fn a_terminal_may_speak_to_a_controller_that_does_not_lead() {
-    use evenkeel::http::Limits;
-    let database = crate::pg::url().await;
-    let leader = Server::join(&database, Limits::default()).await;
-    leader
-        .until("one leads", |s| s.handle.status().is_ready())
-        .await;
-    let follower = Server::join(&database, Limits::default()).await;
-    follower
-        .until("the other follows", |s| s.handle.status().is_ready())
-        .await;
+    let (leader, follower) = Server::pair().await;
     let repository = leader.follow("shop", &[("web.yaml", &none("web"))]).await;
     let cli = async |args: &[&str]| run(Some(&follower.url), ADMIN, args).await;
     cli(&["status", "web", "--wait"]).await.check(0);
@@ -325,16 +316,7 @@ fn none(name: &str) -> String {
 #[tokio::test]
 async fn deletions_are_let_through_as_they_were_seen() {
     let server = Server::start().await;
-    let names = ["a", "b", "c", "d", "e"];
-    let files: Vec<(String, String)> = names
-        .iter()
-        .map(|n| (format!("{n}.yaml"), app(n)))
-        .collect();
-    let files: Vec<(&str, &str)> = files
-        .iter()
-        .map(|(n, t)| (n.as_str(), t.as_str()))
-        .collect();
-    let repository = server.follow("shop", &files).await;
+    let repository = server.follow_apps("shop", &["a", "b", "c", "d", "e"]).await;
     let cli = async |args: &[&str]| run(Some(&server.url), ADMIN, args).await;
     let take = async |gone: &[&str]| {
         for name in gone {

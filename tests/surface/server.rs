@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use evenkeel::controller::{self, Handle, Options};
+use evenkeel::controller::{self, Handle, Options, Role};
 use evenkeel::git::Mirrors;
 use evenkeel::http::{AppState, Limits, Tokens, serve_with};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -42,6 +42,21 @@ impl Server {
             .until("it leads", |s| s.handle.status().is_ready())
             .await;
         server
+    }
+
+    /// One that leads, and one on the same database that follows it.
+    pub async fn pair() -> (Server, Server) {
+        let database = pg::url().await;
+        let leader = Server::join(&database, Limits::default()).await;
+        leader
+            .until("one leads", |s| s.handle.status().is_ready())
+            .await;
+        let follower = Server::join(&database, Limits::default()).await;
+        follower
+            .until("the other follows", |s| s.handle.status().is_ready())
+            .await;
+        assert_eq!(follower.handle.status().role, Role::Follower);
+        (leader, follower)
     }
 
     /// A controller on a database that others may use, too.
@@ -156,6 +171,27 @@ impl Server {
         self.until_says(&format!("/api/v1/sources/{name}"), "/lastApplied", &head)
             .await;
         repository
+    }
+
+    /// The same with an app in each file.
+    pub async fn follow_apps(&self, name: &str, apps: &[&str]) -> Repository {
+        let files: Vec<(String, String)> =
+            apps.iter().map(|n| (format!("{n}.yaml"), app(n))).collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (&**n, &**t)).collect();
+        self.follow(name, &files).await
+    }
+
+    /// Gives the source `shop` a webhook secret that stands in `file`, and an interval at which it
+    /// is hardly ever polled. The answer.
+    pub async fn guard(&self, repository: &Repository, file: &Path) -> Answer {
+        let source = json!({
+            "name": "shop", "url": repository.path, "project": "shop", "interval": "1h",
+            "webhookSecretFile": file,
+        });
+        let put = self
+            .request(Method::PUT, "/api/v1/sources/shop")
+            .json(&source);
+        Answer::of(put).await.check(StatusCode::OK)
     }
 
     /// Stops it and waits for its end.

@@ -281,15 +281,7 @@ async fn a_token_expires_by_itself() {
 
 #[tokio::test]
 async fn followers_learn_of_tokens_and_of_their_end() {
-    let database = pg::url().await;
-    let leader = Server::join(&database, Limits::default()).await;
-    leader
-        .until("one leads", |s| s.handle.status().is_ready())
-        .await;
-    let follower = Server::join(&database, Limits::default()).await;
-    follower
-        .until("the other follows", |s| s.handle.status().is_ready())
-        .await;
+    let (leader, follower) = Server::pair().await;
     // Made through the follower, carried out by the leader.
     let token = follower.make(json!({"name": "ci", "role": "viewer"})).await;
     leader

@@ -277,16 +277,7 @@ async fn settings_of_sources_and_nodes_are_not_lost_to_each_other() {
 
 #[tokio::test]
 async fn a_follower_has_versions_that_the_leader_understands() {
-    use evenkeel::http::Limits;
-    let database = crate::pg::url().await;
-    let leader = Server::join(&database, Limits::default()).await;
-    leader
-        .until("one leads", |s| s.handle.status().is_ready())
-        .await;
-    let follower = Server::join(&database, Limits::default()).await;
-    follower
-        .until("the other follows", |s| s.handle.status().is_ready())
-        .await;
+    let (leader, follower) = Server::pair().await;
     leader.follow("shop", &[("web.yaml", &app("web"))]).await;
     let known = version(&leader.get(WEB).await.body);
     let path = format!("{WEB}?wait={known}&timeout=60s");
