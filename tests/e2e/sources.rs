@@ -1,6 +1,9 @@
 //! Git in trouble: nothing that cannot be read is ever a delete.
 
-use crate::cluster::{Cluster, LONG, pause};
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::cluster::{Cluster, LONG, Setup, pause};
 use crate::git_http::Mode;
 use crate::observer::Observer;
 use crate::specs::{Version, named, web};
@@ -146,4 +149,48 @@ async fn a_force_push_is_followed_without_deleting() {
     c.wait_healthy("web", &rewritten).await;
     let seen = observer.finish().await;
     assert!(seen.fewest_ready >= Some(3), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_goes_on_after_a_restart() {
+    let marks = tempfile::tempdir().unwrap();
+    let started = marks.path().join("started");
+    // It takes its time to go.
+    let script = format!(
+        "trap \"\" TERM; echo $$ >> {}; while :; do sleep 1; done",
+        started.display()
+    );
+    let slow = format!(
+        "apiVersion: evenkeel.dev/v1\nkind: App\nmetadata: {{name: web, project: shop}}\nspec:\n  \
+         process: {{command: [/bin/sh, -c, '{script}']}}\n  stopGracePeriod: 10s\n"
+    );
+    let setup = Setup {
+        runtime: Some("process"),
+        ..Setup::default()
+    };
+    let mut c = Cluster::start_with(setup, &[("web.yaml", &slow)]).await;
+    let head = c.repo.head("main").unwrap().to_string();
+    c.wait_healthy("web", &head).await;
+    let mut removal = c.cli_command(&["source", "remove", "repo", "--prune"]);
+    let removal = removal.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let removal = removal.spawn().unwrap();
+    c.wait("events?kind=app.undeclared", "undeclared", |events| {
+        events["items"].as_array().is_some_and(|i| !i.is_empty())
+    })
+    .await;
+    let source = c.source().await;
+    assert_eq!(source["apps"], 1, "it is over already: {source:#}");
+    c.kill();
+    // Git still declares the app, and a controller that starts looks there.
+    c.up().await;
+    let done = tokio::task::spawn_blocking(|| removal.wait_with_output()).await;
+    let done = done.unwrap().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{done:?}\n{}", c.log());
+    assert_eq!(c.get("apps").await["items"], serde_json::json!([]));
+    assert!(c.try_get("sources/repo").await.is_err());
+    let pids = std::fs::read_to_string(&started).unwrap();
+    let pids: Vec<&str> = pids.lines().collect();
+    assert_eq!(pids.len(), 1, "it was started again");
+    let process = Path::new("/proc").join(pids[0]);
+    assert!(!process.exists(), "{} is still there", process.display());
 }
