@@ -13,7 +13,6 @@ use super::exit::{Code, Failure};
 use super::output::{one_line, span, word};
 use super::patience::Patience;
 use super::progress::Progress;
-use super::verb_args::WaitArgs;
 
 /// Between two looks, where nothing changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -148,20 +147,4 @@ pub async fn follow(
 fn waits(status: &AppStatus) -> String {
     let first = status.messages.first();
     first.map_or_else(|| "it is as it should be".to_owned(), |m| one_line(m))
-}
-
-/// After a verb: its answer, or with `--wait` how it ended.
-pub async fn after(
-    client: &Client,
-    global: &Global,
-    key: &AppKey,
-    answer: AppStatus,
-    which: Which,
-    wait: WaitArgs,
-) -> Result<(AppStatus, Code), Failure> {
-    if wait.wait {
-        follow(client, global, key, answer, which, Some(wait.timeout)).await
-    } else {
-        Ok((answer, Code::Done))
-    }
 }

@@ -40,9 +40,9 @@ pub async fn uncordon(global: &Global, args: NodeArgs) -> Outcome {
 }
 
 async fn schedule(global: &Global, args: NodeArgs, verb: &str) -> Outcome {
-    let client = args.seen.guard(connect(global)?);
+    let client = args.ground.seen.guard(connect(global)?);
     let node = client
-        .schedule(&parse(&args.node)?, verb, args.reason)
+        .schedule(&parse(&args.node)?, verb, args.ground.reason)
         .await?;
     show(global, &node)?;
     Ok(Code::Done)
@@ -50,9 +50,9 @@ async fn schedule(global: &Global, args: NodeArgs, verb: &str) -> Outcome {
 
 /// With `--wait` until it is empty; exit 1 if what is left cannot move.
 pub async fn drain(global: &Global, args: DrainArgs) -> Outcome {
-    let client = args.seen.guard(connect(global)?);
+    let client = args.ground.seen.guard(connect(global)?);
     let name = parse(&args.node)?;
-    let mut node = match client.schedule(&name, "drain", args.reason).await {
+    let mut node = match client.schedule(&name, "drain", args.ground.reason).await {
         // Somebody drains it already: that can be waited for, too.
         Err(error) if args.wait.wait && error.status() == Some(409) => {
             let node = client.node_now(&name).await?;

@@ -8,12 +8,12 @@ use crate::model::{HealthState, SyncState, Timestamp};
 
 use super::args::{AppArgs, Global};
 use super::exit::{Code, Outcome};
-use super::follow::{Which, after, follow};
+use super::follow::{Which, follow};
 use super::output::{Cell, Paint, Table, Tone, age, one_line, print, span};
 use super::server::{connect, find_app};
 use super::status;
 use super::verb_args::{AppsArgs, RolloutCommand};
-use super::verbs::{show, start};
+use super::verbs::{finish, show, start};
 
 pub async fn run(global: &Global, command: RolloutCommand) -> Outcome {
     match command {
@@ -27,31 +27,25 @@ pub async fn run(global: &Global, command: RolloutCommand) -> Outcome {
             Ok(code)
         }
         RolloutCommand::Pause(args) => {
-            let client = args.seen.guard(connect(global)?);
+            let client = args.ground.seen.guard(connect(global)?);
             let key = find_app(&client, global, &args.app).await?;
-            show(global, &client.pause(&key, args.reason).await?)?;
+            show(global, &client.pause(&key, args.ground.reason).await?)?;
             Ok(Code::Done)
         }
         RolloutCommand::Resume(args) => {
             let (client, key, _) = start(global, &args.app, args.seen).await?;
             let answer = client.resume_rollout(&key).await?;
-            let which = Which::Present;
-            let (status, code) = after(&client, global, &key, answer, which, args.wait).await?;
-            show(global, &status)?;
-            Ok(code)
+            finish(&client, global, &key, answer, Which::Present, args.wait).await
         }
         RolloutCommand::Abort(args) => {
-            let (client, key, next) = start(global, &args.app, args.seen).await?;
-            let answer = client.abort(&key, args.reason).await?;
+            let (client, key, next) = start(global, &args.app, args.ground.seen).await?;
+            let answer = client.abort(&key, args.ground.reason).await?;
             // Where there is nothing to go back to, or a restart just ends, nothing begins.
-            let begins = answer.rollout.is_some();
-            let (status, code) = if begins {
-                after(&client, global, &key, answer, next, args.wait).await?
-            } else {
-                (answer, Code::Done)
-            };
-            show(global, &status)?;
-            Ok(code)
+            if answer.rollout.is_none() {
+                show(global, &answer)?;
+                return Ok(Code::Done);
+            }
+            finish(&client, global, &key, answer, next, args.wait).await
         }
         RolloutCommand::History(args) => history(global, args).await,
     }

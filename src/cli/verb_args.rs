@@ -37,6 +37,16 @@ impl SeenArgs {
     }
 }
 
+/// Why the operator acts, and upon what.
+#[derive(Args, Debug)]
+pub struct GroundArgs {
+    /// Kept in the event, for those who ask later
+    #[arg(long)]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub seen: SeenArgs,
+}
+
 #[derive(Args, Debug)]
 pub struct AppsArgs {
     /// Only those of this source
@@ -65,11 +75,8 @@ pub struct RollbackArgs {
     /// out
     #[arg(long, value_name = "COMMIT")]
     pub to: Option<String>,
-    /// Kept in the event, for those who ask later
-    #[arg(long)]
-    pub reason: Option<String>,
     #[command(flatten)]
-    pub seen: SeenArgs,
+    pub ground: GroundArgs,
     #[command(flatten)]
     pub wait: WaitArgs,
 }
@@ -78,11 +85,8 @@ pub struct RollbackArgs {
 pub struct RestartArgs {
     /// APP or PROJECT/APP
     pub app: String,
-    /// Kept in the event, for those who ask later
-    #[arg(long)]
-    pub reason: Option<String>,
     #[command(flatten)]
-    pub seen: SeenArgs,
+    pub ground: GroundArgs,
     #[command(flatten)]
     pub wait: WaitArgs,
 }
@@ -119,11 +123,8 @@ pub struct ScaleArgs {
     /// the declared number
     #[arg(long = "for", value_name = "DURATION", conflicts_with = "reset")]
     pub span: Option<String>,
-    /// Kept in the event, for those who ask later
-    #[arg(long)]
-    pub reason: Option<String>,
     #[command(flatten)]
-    pub seen: SeenArgs,
+    pub ground: GroundArgs,
     #[command(flatten)]
     pub wait: WaitArgs,
 }
@@ -135,11 +136,8 @@ pub struct SuspendArgs {
     /// Ends by itself after this time, such as 2h
     #[arg(long = "for", value_name = "DURATION")]
     pub span: Option<String>,
-    /// Kept in the event, for those who ask later
-    #[arg(long)]
-    pub reason: Option<String>,
     #[command(flatten)]
-    pub seen: SeenArgs,
+    pub ground: GroundArgs,
 }
 
 #[derive(Subcommand, Debug)]
@@ -166,31 +164,22 @@ pub enum RolloutCommand {
 pub struct PauseArgs {
     /// APP or PROJECT/APP
     pub app: String,
-    /// Kept in the event, for those who ask later
-    #[arg(long)]
-    pub reason: Option<String>,
     #[command(flatten)]
-    pub seen: SeenArgs,
+    pub ground: GroundArgs,
 }
 
 #[derive(Args, Debug)]
 pub struct NodeArgs {
     pub node: String,
-    /// Kept in the event, for those who ask later
-    #[arg(long)]
-    pub reason: Option<String>,
     #[command(flatten)]
-    pub seen: SeenArgs,
+    pub ground: GroundArgs,
 }
 
 #[derive(Args, Debug)]
 pub struct DrainArgs {
     pub node: String,
-    /// Kept in the event, for those who ask later
-    #[arg(long)]
-    pub reason: Option<String>,
     #[command(flatten)]
-    pub seen: SeenArgs,
+    pub ground: GroundArgs,
     #[command(flatten)]
     pub wait: WaitArgs,
 }

@@ -9,11 +9,13 @@ use crate::model::AppKey;
 
 use super::args::{AppArgs, Format, Global, LogsArgs};
 use super::exit::{Code, Failure, Outcome};
-use super::follow::{Which, after, rollout_of};
+use super::follow::{Which, follow, rollout_of};
 use super::output::{one_line, print, write_bytes, write_one};
 use super::server::{connect, find_app};
 use super::status;
-use super::verb_args::{RestartArgs, RollbackArgs, ScaleArgs, SeenArgs, SuspendArgs, WaitedArgs};
+use super::verb_args::{
+    RestartArgs, RollbackArgs, ScaleArgs, SeenArgs, SuspendArgs, WaitArgs, WaitedArgs,
+};
 
 pub(super) fn show(global: &Global, status: &AppStatus) -> Result<(), Failure> {
     print(global.output, status, |paint| {
@@ -37,16 +39,32 @@ pub(super) async fn start(
     Ok((client, key, Which::After(before)))
 }
 
+/// Waits for what the answer began where that is asked for, and shows the app as it is then.
+pub(super) async fn finish(
+    client: &Client,
+    global: &Global,
+    key: &AppKey,
+    answer: AppStatus,
+    which: Which,
+    wait: WaitArgs,
+) -> Outcome {
+    let (status, code) = if wait.wait {
+        follow(client, global, key, answer, which, Some(wait.timeout)).await?
+    } else {
+        (answer, Code::Done)
+    };
+    show(global, &status)?;
+    Ok(code)
+}
+
 pub async fn rollback(global: &Global, args: RollbackArgs) -> Outcome {
-    let (client, key, next) = start(global, &args.app, args.seen).await?;
+    let (client, key, next) = start(global, &args.app, args.ground.seen).await?;
     let input = RollbackInput {
-        reason: args.reason,
+        reason: args.ground.reason,
         to: args.to,
     };
     let answer = client.rollback(&key, &input).await?;
-    let (status, code) = after(&client, global, &key, answer, next, args.wait).await?;
-    show(global, &status)?;
-    Ok(code)
+    finish(&client, global, &key, answer, next, args.wait).await
 }
 
 pub async fn release(global: &Global, args: WaitedArgs) -> Outcome {
@@ -57,42 +75,36 @@ pub async fn release(global: &Global, args: WaitedArgs) -> Outcome {
         Some(_) => Which::Present,
         None => next,
     };
-    let (status, code) = after(&client, global, &key, answer, which, args.wait).await?;
-    show(global, &status)?;
-    Ok(code)
+    finish(&client, global, &key, answer, which, args.wait).await
 }
 
 pub async fn restart(global: &Global, args: RestartArgs) -> Outcome {
-    let (client, key, next) = start(global, &args.app, args.seen).await?;
-    let answer = client.restart(&key, args.reason).await?;
-    let (status, code) = after(&client, global, &key, answer, next, args.wait).await?;
-    show(global, &status)?;
-    Ok(code)
+    let (client, key, next) = start(global, &args.app, args.ground.seen).await?;
+    let answer = client.restart(&key, args.ground.reason).await?;
+    finish(&client, global, &key, answer, next, args.wait).await
 }
 
 pub async fn scale(global: &Global, args: ScaleArgs) -> Outcome {
-    let (client, key, _) = start(global, &args.app, args.seen).await?;
+    let (client, key, _) = start(global, &args.app, args.ground.seen).await?;
     let answer = match args.replicas {
         Some(replicas) => {
             let input = ScaleInput {
                 replicas,
-                reason: args.reason,
+                reason: args.ground.reason,
                 duration: args.span,
             };
             client.scale(&key, &input).await?
         }
         None => client.unscale(&key).await?,
     };
-    let (status, code) = after(&client, global, &key, answer, Which::Count, args.wait).await?;
-    show(global, &status)?;
-    Ok(code)
+    finish(&client, global, &key, answer, Which::Count, args.wait).await
 }
 
 pub async fn suspend(global: &Global, args: SuspendArgs) -> Outcome {
-    let client = args.seen.guard(connect(global)?);
+    let client = args.ground.seen.guard(connect(global)?);
     let key = find_app(&client, global, &args.app).await?;
     let input = SuspendInput {
-        reason: args.reason,
+        reason: args.ground.reason,
         duration: args.span,
     };
     show(global, &client.suspend(&key, &input).await?)?;
