@@ -5,6 +5,7 @@
 //! are for programs and may not.
 
 pub mod args;
+mod columns;
 mod context;
 mod events;
 mod exec;
@@ -73,6 +74,7 @@ fn dispatch(cli: Cli) -> Outcome {
     let mut global = cli.global;
     if speaks_to_server(&cli.command) {
         context::apply(&mut global)?;
+        progress::clear_on_interrupt();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -3,6 +3,7 @@
 //! What names things is cut with `…` where it has to be; the last column, which says why, never
 //! is: it goes on in lines below. Nothing is cut where there is no terminal.
 
+use super::columns::{count, head};
 use super::output::{Cell, Paint, Tone};
 
 /// Rows under a header, in columns as wide as their widest cell.
@@ -146,11 +147,7 @@ impl Layout {
     }
 }
 
-fn count(text: &str) -> usize {
-    text.chars().count()
-}
-
-/// In lines of at most `room` characters, between words where there are some.
+/// In lines of at most `room` columns, between words where there are some.
 fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ').filter(|w| !w.is_empty()) {
@@ -161,13 +158,17 @@ fn wrapped(text: &str, room: usize) -> Vec<String> {
             line.push_str(word);
             continue;
         }
-        let mut rest: Vec<char> = word.chars().collect();
-        while rest.len() > room {
-            let tail = rest.split_off(room);
-            lines.push(rest.into_iter().collect());
-            rest = tail;
+        let mut rest = word;
+        while count(rest) > room {
+            // A letter at least, be it too wide: or this had no end.
+            let first = rest.chars().next().map_or(0, char::len_utf8);
+            let (line, after) = rest.split_at(head(rest, room).len().max(first));
+            lines.push(line.to_owned());
+            rest = after;
         }
-        lines.push(rest.into_iter().collect());
+        if !rest.is_empty() {
+            lines.push(rest.to_owned());
+        }
     }
     lines
 }
@@ -176,8 +177,7 @@ fn cut(cell: Cell, width: usize) -> Cell {
     if count(&cell.text) <= width {
         return cell;
     }
-    let mut text: String = cell.text.chars().take(width.saturating_sub(1)).collect();
-    text.push('…');
+    let text = format!("{}…", head(&cell.text, width.saturating_sub(1)));
     Cell { text, ..cell }
 }
 
@@ -193,7 +193,8 @@ fn line(out: &mut String, paint: Paint, indent: &str, widths: &[usize], cells: V
     for (n, cell) in cells.iter().take(last + 1).enumerate() {
         out.push_str(&paint.paint(cell.tone, &cell.text));
         if n < last {
-            let pad = widths.get(n).copied().unwrap_or(0) + GAP - count(&cell.text);
+            let width = widths.get(n).copied().unwrap_or(0) + GAP;
+            let pad = width.saturating_sub(count(&cell.text));
             out.extend(std::iter::repeat_n(' ', pad));
         }
     }
@@ -252,6 +253,17 @@ b
     }
 
     #[test]
+    fn wide_letters_line_up_too() {
+        let mut table = Table::new(&["APP", "WHY"]);
+        table.row(["配置".into(), "x".into()]);
+        table.row(["web".into(), "y".into()]);
+        let text = table.render(Paint::NONE, "");
+        assert_eq!(text, "APP   WHY\n配置  x\nweb   y\n");
+        assert_eq!(wrapped("配置中心 ok", 5), ["配置", "中心", "ok"]);
+        assert_eq!(wrapped("配置", 1), ["配", "置"]);
+    }
+
+    #[test]
     fn no_line_is_wider_than_the_terminal() {
         let header = [
             "SLOT", "INSTANCE", "NODE", "COMMIT", "PHASE", "READY", "AGE", "RESTARTS", "PORTS",
@@ -259,11 +271,12 @@ b
         ];
         let mut table = Table::new(&header);
         let ports = "http=192.0.2.7:31415 metrics=192.0.2.7:31416";
-        let why = "GET http://192.0.2.7:31415/healthz: 503 Service Unavailable";
+        let why =
+            "GET http://192.0.2.7:31415/healthz: 503 服务暂时不可用服务暂时不可用 Unavailable";
         let cells = [
             "0",
             "1f3c9a2b",
-            "node-17.rack-2.example",
+            "机架-17.rack-2.example",
             "5e6f7a8b",
             "running",
             "no",

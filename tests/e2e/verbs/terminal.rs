@@ -3,16 +3,20 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// How a line is begun anew.
 const AWAY: &str = "\r\x1b[2K";
 
 pub struct Seen {
+    /// Of a signal, less than nothing.
     pub code: i32,
     /// Everything that was written to the terminal.
     pub raw: String,
@@ -81,12 +85,22 @@ impl Running {
         String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
     }
 
+    /// As Ctrl-C does.
+    pub fn interrupt(&self) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+        kill(pid, Signal::SIGINT).unwrap();
+    }
+
     pub fn end(self) -> Seen {
         let done = self.child.wait_with_output().unwrap();
         self.reading.join().unwrap();
         let raw = self.seen.lock().unwrap().clone();
         Seen {
-            code: done.status.code().unwrap(),
+            code: done
+                .status
+                .code()
+                .or_else(|| Some(-done.status.signal()?))
+                .unwrap(),
             raw: String::from_utf8(raw).unwrap(),
             piped: String::from_utf8(done.stdout).unwrap(),
         }

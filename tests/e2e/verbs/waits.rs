@@ -6,6 +6,7 @@ use std::process::Command;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Instant;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::steer::spec;
@@ -161,9 +162,16 @@ async fn a_long_wait_is_one_line_on_a_terminal_and_whole_lines_elsewhere() {
     until(&refused, "shop/web").await;
     let patient = terminal::start(watch(&c, XTERM, &[]), WIDE);
     let plain = terminal::start(watch(&c, DUMB, &[]), WIDE);
-    for begun in [&patient, &plain] {
+    let interrupted = terminal::start(watch(&c, XTERM, &[]), WIDE);
+    for begun in [&patient, &plain, &interrupted] {
         until(begun, "shop/web").await;
     }
+    interrupted.interrupt();
+    let left = tokio::task::spawn_blocking(|| interrupted.end())
+        .await
+        .unwrap();
+    assert_eq!(left.code, -(Signal::SIGINT as i32), "{:?}", left.raw);
+    assert_eq!(left.screen(), [""]);
     c.kill();
     until(&patient, "no answer from the server, trying again").await;
     c.up().await;
