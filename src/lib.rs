@@ -23,6 +23,8 @@ pub mod sim;
 #[cfg(feature = "full")]
 pub mod api;
 #[cfg(feature = "full")]
+mod causes;
+#[cfg(feature = "full")]
 pub mod cli;
 #[cfg(feature = "full")]
 pub mod client;

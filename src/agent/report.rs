@@ -17,9 +17,10 @@ use uuid::Uuid;
 pub use notebook::Notebook;
 
 use super::step::{InstanceView, Millis};
-use super::stream::{Pause, chain};
+use super::stream::Pause;
 use super::worker::Clock;
 use crate::api::agent::{HEARTBEAT_SECONDS, InstanceReport, Note, Report};
+use crate::causes::chain;
 use crate::client::Client;
 use crate::model::{Epoch, Generation, ImageState, InstanceId, NodeFacts, NodeName};
 

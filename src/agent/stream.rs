@@ -14,6 +14,7 @@ use super::logs;
 use super::runtime::LogQuery;
 use super::worker::Orders;
 use crate::api::agent::ToAgent;
+use crate::causes::chain;
 use crate::client::{Client, Error};
 use crate::model::{DesiredSet, NodeName};
 
@@ -168,16 +169,4 @@ async fn take(
             Err(error @ ledger::Error::Refused(_)) => tracing::warn!(%error, "desired set refused"),
         }
     }
-}
-
-/// An error with its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

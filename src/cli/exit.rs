@@ -3,6 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::causes::chain;
 use crate::client;
 
 /// The code that scripts see.
@@ -79,20 +80,6 @@ impl fmt::Display for Failure {
             None => Ok(()),
         }
     }
-}
-
-/// The whole chain of causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl From<client::Error> for Failure {

@@ -12,6 +12,7 @@ use super::image::{Leading, Part};
 use super::{
     Error, Handle, arrivals, deliveries, notify, observe, pulls, reconcile, retention, sync,
 };
+pub(super) use crate::causes::chain;
 use crate::model::{Actor, Event, EventKind};
 use crate::plan::Decision;
 use crate::plan::lease::{Clock, Due, Keeper};
@@ -247,19 +248,4 @@ async fn announce(handle: Handle) {
     if let Err(error) = told {
         tracing::debug!(error = %chain(&error), "the leadership could not be announced");
     }
-}
-
-/// An error with all its causes, on one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }

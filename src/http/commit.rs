@@ -125,18 +125,22 @@ async fn report(
         status,
         apps,
         held,
-        seen: seen.map(|c| CommitView {
-            id: c.commit,
-            author: c.author,
-            subject: c.subject,
-            committed_at: c.committed_at,
-            seen_at: c.seen_at,
-            valid: c.valid,
-            problem_count: c.problem_count,
-            problems: c.problems,
-        }),
+        seen: seen.map(seen_view),
         told,
     })
+}
+
+pub(super) fn seen_view(c: store::CommitRecord) -> CommitView {
+    CommitView {
+        id: c.commit,
+        author: c.author,
+        subject: c.subject,
+        committed_at: c.committed_at,
+        seen_at: c.seen_at,
+        valid: c.valid,
+        problem_count: c.problem_count,
+        problems: c.problems,
+    }
 }
 
 fn view(touched: crate::plan::commit::Touched) -> TouchedApp {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::act::act;
 use super::auth::Caller;
+use super::commit::seen_view;
 use super::etag::Document;
 use super::extract::{Json as Body, OptionalJson, PageParams, Params, SourceParam};
 use super::if_match::IfMatch;
@@ -238,16 +239,7 @@ pub async fn commits(
         .store()?
         .commits_after(&name, after, params.one_more())
         .await?;
-    let views = commits.into_iter().map(|c| CommitView {
-        id: c.commit,
-        author: c.author,
-        subject: c.subject,
-        committed_at: c.committed_at,
-        seen_at: c.seen_at,
-        valid: c.valid,
-        problem_count: c.problem_count,
-        problems: c.problems,
-    });
+    let views = commits.into_iter().map(seen_view);
     Ok(Json(Page::cut(views, params.limit(), |c| c.id.0.clone())))
 }
 

@@ -7,7 +7,7 @@ use evenkeel::agent::runtime::fake::{Fault, Script};
 use evenkeel::agent::step::OpKind;
 use evenkeel::api::agent::ToAgent;
 use evenkeel::model::instance::ProbeKind;
-use evenkeel::model::spec::{Check, PullPolicy};
+use evenkeel::model::spec::{Check, Probe, PullPolicy};
 use evenkeel::model::{EventKind, FailureKind, ImageState, InstancePhase};
 use uuid::Uuid;
 
@@ -26,6 +26,19 @@ fn failing(kind: FailureKind, message: &str) -> Fault {
 
 fn probed(n: u128, change: impl FnOnce(&mut evenkeel::model::spec::Health)) -> DesiredInstance {
     instance(n).with(|run| change(&mut run.health))
+}
+
+/// Of any path, and often.
+fn http_probe() -> Probe {
+    Probe {
+        check: Check::Http {
+            port: "http".into(),
+            path: "/".into(),
+            status: vec![(200, 299)],
+        },
+        interval: Duration::from_millis(50),
+        ..tcp_probe()
+    }
 }
 
 #[tokio::test]
@@ -167,13 +180,7 @@ async fn readiness_follows_its_probe_and_a_bad_answer_is_evidence() {
     let node = Node::started(&controller);
     let door = crate::door::Door::open().await;
     let it = probed(1, |health| {
-        let mut probe = tcp_probe();
-        probe.check = Check::Http {
-            port: "http".into(),
-            path: "/".into(),
-            status: vec![(200, 299)],
-        };
-        probe.interval = Duration::from_millis(50);
+        let mut probe = http_probe();
         probe.failure_threshold = 2;
         health.readiness = Some(probe);
     });
@@ -214,14 +221,7 @@ async fn a_failing_liveness_probe_restarts_and_counts() {
     let node = Node::started(&controller);
     let door = crate::door::Door::open().await;
     let it = probed(1, |health| {
-        let mut probe = tcp_probe();
-        probe.check = Check::Http {
-            port: "http".into(),
-            path: "/".into(),
-            status: vec![(200, 299)],
-        };
-        probe.interval = Duration::from_millis(50);
-        health.liveness = Some(probe);
+        health.liveness = Some(http_probe());
     })
     .with(|run| run.restart.backoff = Duration::from_millis(100));
     node.fake.script(&it.app, door.script());

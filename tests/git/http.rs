@@ -292,6 +292,6 @@ async fn a_changed_url_shares_nothing() {
         .tidy(std::slice::from_ref(&fixture.spec))
         .await
         .unwrap();
-    let left = std::fs::read_dir(fixture.folder.path().join("mirrors")).unwrap();
+    let left = std::fs::read_dir(fixture.mirrors_folder()).unwrap();
     assert_eq!(left.count(), 1, "the unused mirror is gone");
 }

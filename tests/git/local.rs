@@ -118,13 +118,7 @@ async fn leftovers_of_a_killed_process_do_not_block() {
     let fixture = Fixture::new();
     fixture.repo.commit("One", &[("a.yaml", Some("1"))]);
     fixture.fetch().await.unwrap();
-    let mirrors = fixture.folder.path().join("mirrors");
-    let mirror = std::fs::read_dir(&mirrors)
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let mirror = fixture.mirror();
     let head = std::fs::read_dir(mirror.join("refs/heads"))
         .unwrap()
         .next()
@@ -133,7 +127,7 @@ async fn leftovers_of_a_killed_process_do_not_block() {
     std::fs::write(head.path().with_extension("lock"), "").unwrap();
     std::fs::write(mirror.join("objects/pack/pack_git2_half"), "x").unwrap();
 
-    let reopened = evenkeel::git::Mirrors::open(&mirrors).unwrap();
+    let reopened = evenkeel::git::Mirrors::open(fixture.mirrors_folder()).unwrap();
     let next = fixture.repo.commit("Two", &[("a.yaml", Some("2"))]);
     assert_eq!(
         reopened.fetch(&fixture.spec, LONG).await.unwrap().head.0,
@@ -147,13 +141,7 @@ async fn a_broken_mirror_is_made_anew() {
     let fixture = Fixture::new();
     fixture.repo.commit("One", &[("a.yaml", Some("1"))]);
     fixture.fetch().await.unwrap();
-    let mirrors = fixture.folder.path().join("mirrors");
-    let mirror = std::fs::read_dir(&mirrors)
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let mirror = fixture.mirror();
     std::fs::remove_file(mirror.join("HEAD")).unwrap();
     assert_eq!(fixture.fetch().await.unwrap().previous, None);
 }
@@ -169,13 +157,7 @@ async fn many_fetches_leave_one_pack_and_all_that_is_needed() {
             .commit(&text, &[(&format!("{n}.yaml"), Some(&text))]);
         fixture.fetch().await.unwrap();
     }
-    let mirrors = fixture.folder.path().join("mirrors");
-    let mirror = std::fs::read_dir(&mirrors)
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let mirror = fixture.mirror();
     let packs = || {
         std::fs::read_dir(mirror.join("objects/pack"))
             .unwrap()

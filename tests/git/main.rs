@@ -16,6 +16,7 @@ mod pulls;
 mod ssh;
 mod trees;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use evenkeel::git::{Entry, Fetched, Mirrors, TreeEntryChange};
@@ -59,6 +60,17 @@ impl Fixture {
             mirrors,
             spec,
         }
+    }
+
+    fn mirrors_folder(&self) -> PathBuf {
+        self.folder.path().join("mirrors")
+    }
+
+    /// Of what was fetched.
+    fn mirror(&self) -> PathBuf {
+        let found = std::fs::read_dir(self.mirrors_folder()).unwrap();
+        let mut folders = found.map(|e| e.unwrap().path()).filter(|p| p.is_dir());
+        folders.next().unwrap()
     }
 
     async fn fetch(&self) -> Result<Fetched, evenkeel::git::Error> {

@@ -195,11 +195,7 @@ async fn what_is_gone_is_forgotten_and_a_missing_one_is_no_error() {
         f.propose(number, &first, &[("a.yaml", Some(&format!("p{number}\n")))]);
         f.pull(number).await.unwrap().unwrap();
     }
-    let mirror = std::fs::read_dir(f.folder.path().join("mirrors")).unwrap();
-    let mirror = mirror
-        .map(|e| e.unwrap().path())
-        .find(|p| p.is_dir())
-        .unwrap();
+    let mirror = f.mirror();
     let kept = || {
         let repository = git2::Repository::open_bare(&mirror).unwrap();
         let names = repository.references_glob("refs/evenkeel/pulls/*").unwrap();

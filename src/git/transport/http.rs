@@ -11,6 +11,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use super::{
     Attempt, Error, Location, SmartSubtransport, Stream, give_up, give_up_git, only_fetch,
 };
+use crate::causes;
 use crate::git::{Refusal, limits};
 
 /// User name where the source names none: forges take any beside a token.
@@ -286,20 +287,11 @@ fn answer(attempt: &Attempt, response: Response, expected: &str) -> Result<Respo
 /// An error with its causes: reqwest's own text leaves out why. Without the url,
 /// which stands in our own error already.
 fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_connect() {
-        "cannot connect".to_owned()
-    } else {
-        "the connection broke".to_owned()
+    let what = match error.is_connect() {
+        true => "cannot connect",
+        false => "the connection broke",
     };
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
+    let mut text = causes::after(what.to_owned(), error);
     if text.contains("UnknownIssuer") {
         text.push_str(
             " (this host does not trust who issued it: add that authority to the host's \

@@ -7,6 +7,7 @@
 use bollard::errors::Error as Bollard;
 
 use crate::agent::runtime::Error;
+use crate::causes::chain;
 use crate::model::FailureKind;
 
 /// How a call to the Engine failed, before it is known what was being done.
@@ -58,21 +59,6 @@ impl From<Bollard> for CallError {
             other => CallError::Unavailable(chain(&other)),
         }
     }
-}
-
-/// An error and its causes in one line; the outer texts alone say little ("error trying to connect").
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// The Engine still answers, but containerd below it does not, or it is shutting down.

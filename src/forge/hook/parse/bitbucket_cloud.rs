@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::super::{Event, Malformed, PullRequestAction, PullRequestEvent, text};
-use super::{Moved, ignored, json, moved};
+use super::{Moved, ignored, json, moved, or_nothing};
 
 #[derive(Deserialize)]
 struct Pushed {
@@ -73,14 +73,7 @@ pub fn events(event: &str, body: &[u8]) -> Result<Vec<Event>, Malformed> {
             let push = text::needed(pushed.push, "push")?;
             let changes = text::needed(push.changes, "push.changes")?;
             let events: Result<Vec<Event>, Malformed> = changes.into_iter().map(change).collect();
-            let events = events?;
-            return Ok(match events.is_empty() {
-                false => events,
-                true => vec![Event::Ignored {
-                    event: event.to_owned(),
-                    why: "it names no branch and no tag".to_owned(),
-                }],
-            });
+            return Ok(or_nothing(event, events?));
         }
         "pullrequest:created" => PullRequestAction::Opened,
         // New commits or new words: it does not say which.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::{Event, Malformed, PullRequestAction, PullRequestEvent, text};
-use super::{Moved, ignored, json, moved};
+use super::{Moved, ignored, json, moved, or_nothing};
 
 #[derive(Deserialize)]
 struct RefsChanged {
@@ -71,14 +71,7 @@ pub fn events(event: &str, body: &[u8]) -> Result<Vec<Event>, Malformed> {
             let changed: RefsChanged = json(body)?;
             let changes = text::needed(changed.changes, "changes")?;
             let events: Result<Vec<Event>, Malformed> = changes.into_iter().map(change).collect();
-            let events = events?;
-            return Ok(match events.is_empty() {
-                false => events,
-                true => vec![Event::Ignored {
-                    event: event.to_owned(),
-                    why: "it names no branch and no tag".to_owned(),
-                }],
-            });
+            return Ok(or_nothing(event, events?));
         }
         "pr:opened" => PullRequestAction::Opened,
         "pr:from_ref_updated" => PullRequestAction::Updated,

@@ -44,6 +44,17 @@ fn ignored(event: &str) -> Event {
     }
 }
 
+/// What a push says; not every one names something that moved.
+fn or_nothing(event: &str, moves: Vec<Event>) -> Vec<Event> {
+    if !moves.is_empty() {
+        return moves;
+    }
+    vec![Event::Ignored {
+        event: event.to_owned(),
+        why: "it names no branch and no tag".to_owned(),
+    }]
+}
+
 /// A ref that moved: `after` is `None` where it is gone, `created` where it is new.
 enum Moved {
     Created,
