@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: crash-points fuzz demo test plan-test lint bench setup engine images
+.PHONY: crash-points fuzz libfuzzer demo test plan-test lint bench setup engine images
 
 # From a fresh machine to a cluster that rolls out, rolls back and heals itself.
 # Where no Engine can run, the demo runs its apps as plain processes.
@@ -27,6 +27,10 @@ crash-points: setup engine images
 FUZZ_S ?= 60
 fuzz: setup
 	FUZZ_S=$(FUZZ_S) cargo test --test fuzz -- --nocapture
+
+# The same targets, guided by what an input reaches. ONLY=specs: that target.
+libfuzzer: setup
+	@.ci/libfuzzer.sh $(FUZZ_S) $(ONLY)
 
 # Seconds after a change to the planner.
 plan-test:

@@ -3,8 +3,9 @@
 //!
 //! `make fuzz FUZZ_S=60` spends that many seconds on each target; `FUZZ_SEED` begins
 //! elsewhere. A failure prints the input and where it was kept; `FUZZ_INPUT=FILE` replays it.
-//! The same targets run under cargo-fuzz: `tests/fuzz/cargo`, a package of its own outside of
-//! this one's build.
+//! The same targets run under libFuzzer, which is guided by what an input reaches:
+//! `make libfuzzer`. That is `tests/fuzz/cargo`, a package of its own outside of this one's
+//! build; it begins with the corpus of this one, which `FUZZ_CORPUS=FOLDER` writes down.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,6 +26,7 @@ mod targets;
 mod trees;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mutate::Random;
@@ -51,6 +53,9 @@ fn fuzz(name: &str, target: &dyn Fn(&[u8])) {
     if let Ok(file) = std::env::var("FUZZ_INPUT") {
         return target(&std::fs::read(file).unwrap());
     }
+    if let Ok(folder) = std::env::var("FUZZ_CORPUS") {
+        return write_down(&Path::new(&folder).join(name), &seeds);
+    }
     for seed in &seeds {
         attempt(name, target, seed);
     }
@@ -68,6 +73,14 @@ fn fuzz(name: &str, target: &dyn Fn(&[u8])) {
     }
     println!("{name}: {inputs} inputs, {} seeds", seeds.len());
     assert!(inputs > 50, "{name}: only {inputs} inputs in the time");
+}
+
+/// A file for each seed, named by its number.
+fn write_down(folder: &Path, seeds: &[Vec<u8>]) {
+    std::fs::create_dir_all(folder).unwrap();
+    for (number, seed) in seeds.iter().enumerate() {
+        std::fs::write(folder.join(format!("seed-{number}")), seed).unwrap();
+    }
 }
 
 fn attempt(name: &str, target: &dyn Fn(&[u8]), input: &[u8]) {

@@ -12,8 +12,19 @@ mod git_http;
 #[path = "../../trees.rs"]
 mod trees;
 
+use std::cell::RefCell;
+
+/// Every input leaves three objects on the disk: after so many, a fresh place.
+const INPUTS: usize = 5000;
+
 thread_local! {
-    static PLACE: trees::Place = trees::Place::new();
+    static PLACE: RefCell<(usize, trees::Place)> = RefCell::new((0, trees::Place::new()));
 }
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| PLACE.with(|place| place.read(data)));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| PLACE.with_borrow_mut(|(inputs, place)| {
+    if *inputs == INPUTS {
+        (*inputs, *place) = (0, trees::Place::new());
+    }
+    *inputs += 1;
+    place.read(data);
+}));
