@@ -45,6 +45,7 @@ pub enum Mend {
     Starts(usize),
     Cut(usize),
     CutAgain(usize, u64, u64),
+    Faint(usize),
     Storm,
     Registry,
 }

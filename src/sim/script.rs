@@ -114,6 +114,12 @@ pub enum Happening {
         times: u64,
         ms: u64,
     },
+    /// A link so bad that now and then a message gets through: `loss` of 1,000 do not.
+    NodeFaint {
+        which: usize,
+        ms: u64,
+        loss: u64,
+    },
     NodeJoins,
 
     /// Messages are lost, come twice, or late.
@@ -160,6 +166,8 @@ struct Mood {
 const KINDS: usize = 9;
 /// Of 1,000 runs, those in which somebody regrets a version.
 const REGRETS: u64 = 250;
+/// Of 1,000 runs, those in which nodes are heard faintly.
+const FAINTS: u64 = 200;
 
 pub fn draw(seed: u64) -> Script {
     let mut rng = Rng::new(seed, 1);
@@ -191,6 +199,7 @@ pub fn draw(seed: u64) -> Script {
         happenings.push((at, fault(kind, &mut rng)));
     }
     regrets(seed, calm_at, &mut happenings);
+    faints(seed, calm_at, &mut happenings);
     happenings.retain(|(at, _)| *at < calm_at);
     happenings.sort_by_key(|(at, _)| *at);
     Script {
@@ -223,6 +232,24 @@ fn regrets(seed: u64, calm_at: Moment, happenings: &mut Vec<(Moment, Happening)>
         happenings.push((pushed, version()));
         happenings.push((taken_back, Happening::TakenBack { app }));
         happenings.push((mended, version()));
+    }
+}
+
+/// In some runs a node or two are heard now and then only, each time about when they begin to
+/// count as silent.
+fn faints(seed: u64, calm_at: Moment, happenings: &mut Vec<(Moment, Happening)>) {
+    let mut rng = Rng::new(seed, 16);
+    if !rng.chance(FAINTS) {
+        return;
+    }
+    for _ in 0..rng.between(1, 4) {
+        let at = Moment(rng.between(10_000, calm_at.0));
+        let faint = Happening::NodeFaint {
+            which: rng.below(1 << 16),
+            ms: rng.between(40_000, 180_000),
+            loss: rng.between(400, 900),
+        };
+        happenings.push((at, faint));
     }
 }
 
@@ -349,6 +376,7 @@ impl Happening {
             Happening::NodeCut { .. } => "node cut off",
             Happening::ManyCut { .. } => "many nodes cut off",
             Happening::NodeFlaps { .. } => "node flaps",
+            Happening::NodeFaint { .. } => "node heard faintly",
             Happening::NodeJoins => "node joins",
             Happening::Storm { .. } => "storm of messages",
             Happening::RegistryDown { .. } => "registry down",

@@ -91,6 +91,13 @@ impl Store {
         Ok(())
     }
 
+    /// Ends a held leadership so that the next one is later than `seen`.
+    pub fn outrun(&mut self, held: Epoch, seen: Epoch) -> Result<(), Refused> {
+        self.release(held)?;
+        self.epoch = self.epoch.max(seen);
+        Ok(())
+    }
+
     /// All of it or nothing. Returns the new generation.
     pub fn commit(
         &mut self,

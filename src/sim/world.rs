@@ -40,6 +40,8 @@ pub struct Place {
     pub agent: Option<Agent>,
     life: u64,
     pub cut: bool,
+    /// Of 1,000 messages, those that are lost on a bad link.
+    faint: Option<u64>,
 }
 
 pub struct Desk {
@@ -99,6 +101,7 @@ pub struct World {
     database: Rng,
     misc: Rng,
     echoes: Rng,
+    faints: Rng,
     connections: u64,
     pub calm: bool,
     /// Last time that something was decided or done.
@@ -140,6 +143,7 @@ impl World {
             database: Rng::new(seed, 12),
             misc: Rng::new(seed, 13),
             echoes: Rng::new(seed, 14),
+            faints: Rng::new(seed, 17),
             connections: 0,
             calm: false,
             moved_at: Moment(0),
@@ -237,6 +241,7 @@ impl World {
             agent: None,
             life: 0,
             cut: false,
+            faint: None,
         });
         self.start_agent(n);
     }

@@ -42,6 +42,10 @@ async fn perform(store: &Store, proxy: &Proxy, ask: &Ask) -> Told {
             let released = store.release_lease(Epoch(*epoch)).await;
             released.map(|()| Told::Released)
         }
+        Ask::Outrun { epoch, seen } => {
+            let outrun = store.outrun_epoch(Epoch(*epoch), Epoch(*seen)).await;
+            outrun.map(|()| Told::Released)
+        }
         Ask::Commit {
             epoch,
             base,

@@ -43,6 +43,9 @@ fn perform(store: &mut Store, ask: &Ask) -> Told {
             .renew(Epoch(*epoch), lease(*lasts), NOW)
             .map(|l| Told::Leads(l.epoch.0)),
         Ask::Release { epoch } => store.release(Epoch(*epoch)).map(|()| Told::Released),
+        Ask::Outrun { epoch, seen } => store
+            .outrun(Epoch(*epoch), Epoch(*seen))
+            .map(|()| Told::Released),
         // As the world does, where it is lost on the way.
         Ask::Commit { way: Way::Lost, .. } => Ok(Told::Unknown),
         Ask::Commit {

@@ -131,6 +131,10 @@ impl World {
                 self.cut(which % nodes, ms);
                 self.mend_in(ms * 2, Mend::CutAgain(which % nodes, times, ms));
             }
+            Happening::NodeFaint { which, ms, loss } => {
+                self.places[which % nodes].faint = Some(loss);
+                self.mend_in(ms, Mend::Faint(which % nodes));
+            }
             Happening::NodeJoins => {
                 let mut rng = Rng::new(self.script.seed, 600 + nodes as u64);
                 self.add_node(nodes, &mut rng);
@@ -286,6 +290,7 @@ impl World {
             }
             Mend::Starts(n) => self.places[n].machine.starts_fail = false,
             Mend::Cut(n) => self.places[n].cut = false,
+            Mend::Faint(n) => self.places[n].faint = None,
             Mend::CutAgain(n, times, ms) => {
                 if times > 0 && !self.calm {
                     self.cut(n, ms);
@@ -322,6 +327,7 @@ impl World {
                 Mend::Engine(n),
                 Mend::Starts(n),
                 Mend::Cut(n),
+                Mend::Faint(n),
                 Mend::Node(n),
                 Mend::Agent(n),
             ] {

@@ -10,12 +10,21 @@ use std::sync::Arc;
 
 /// Of 1,000 sets that a node hears, those that it hears again.
 const ECHO: u64 = 250;
+/// Milliseconds that a message takes at most on a bad link, if it is not lost: what a node says is
+/// known, or the node counts as silent, within the time that the watch grants for news.
+const FAINT_LATEST: u64 = 5_000;
 /// Milliseconds until then at most: longer than it takes to change the leader.
 const ECHO_LATEST: u64 = 30_000;
 
 impl World {
     /// Milliseconds a message takes between a node and the controllers; `None`: it is lost.
     pub(super) fn travel(&mut self, n: usize) -> Option<u64> {
+        if let Some(loss) = self.places[n].faint
+            && self.faints.chance(loss)
+        {
+            self.log.reach("message lost");
+            return None;
+        }
         if self.places[n].cut || self.net.chance(self.storm.loss) {
             self.log.reach("message lost");
             return None;
@@ -23,6 +32,9 @@ impl World {
         if self.net.chance(self.storm.late) {
             self.log.reach("message late");
             return Some(self.net.between(1_000, 20_000));
+        }
+        if self.places[n].faint.is_some() {
+            return Some(self.faints.between(100, FAINT_LATEST));
         }
         Some(self.net.between(1, 30))
     }

@@ -2,7 +2,7 @@
 //! simulator's (`src/sim/store.rs`) cannot drift from the real one on Postgres. Both play all of
 //! it and have no expectations of their own.
 //!
-//! Not in it, since the simulator does not have it: events, the outbox, outrunning an epoch.
+//! Not in it, since the simulator does not have it: events, the outbox.
 
 mod lists;
 
@@ -43,6 +43,11 @@ pub enum Ask {
     },
     Release {
         epoch: i64,
+    },
+    /// It lets go for one that is later than `seen`, which a node has obeyed.
+    Outrun {
+        epoch: i64,
+        seen: i64,
     },
     Commit {
         epoch: i64,
@@ -132,6 +137,10 @@ fn renew(epoch: i64) -> Ask {
         epoch,
         lasts: Lasts::Long,
     }
+}
+
+fn outrun(epoch: i64, seen: i64) -> Ask {
+    Ask::Outrun { epoch, seen }
 }
 
 fn commit(epoch: i64, base: i64, changes: Vec<Change>) -> Ask {
@@ -244,6 +253,24 @@ fn leases() -> Vec<Case> {
                 (acquire("a", Long), Follows),
                 (commit(1, 0, first_sync()), StaleEpoch { current: 2 }),
                 (commit(2, 0, first_sync()), Written(1)),
+            ],
+        },
+        Case {
+            name: "the next epoch is later than one that a node has seen",
+            steps: vec![
+                (acquire("a", Long), Leads(1)),
+                (commit(1, 0, first_sync()), Written(1)),
+                (outrun(1, 7), Released),
+                // Decided on what it had loaded when it still led.
+                (commit(1, 1, put_source(1)), StaleEpoch { current: 7 }),
+                (commit(7, 1, put_source(1)), StaleEpoch { current: 7 }),
+                (renew(7), StaleEpoch { current: 7 }),
+                (outrun(7, 9), StaleEpoch { current: 7 }),
+                (acquire("b", Long), Leads(8)),
+                (outrun(1, 9), StaleEpoch { current: 8 }),
+                (commit(8, 1, put_source(1)), Written(2)),
+                (outrun(8, 3), Released),
+                (acquire("a", Long), Leads(9)),
             ],
         },
         Case {
