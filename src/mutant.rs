@@ -71,10 +71,12 @@ pub enum Mutant {
     HeardTooLate,
     /// A node that is silent for a moment is not waited for with its image.
     SilentNodesImageNotAwaited,
+    /// The time in which a rollback is paused counts against it when it goes on.
+    PausedTimeCounts,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 32] = [
+    pub const ALL: [Mutant; 33] = [
         Mutant::SurgeOffByOne,
         Mutant::FloorOffByOne,
         Mutant::StopBeforeStart,
@@ -107,6 +109,7 @@ impl Mutant {
         Mutant::SilenceCounts,
         Mutant::RunningRefused,
         Mutant::HeardTooLate,
+        Mutant::PausedTimeCounts,
     ];
 }
 
@@ -119,6 +122,9 @@ impl Mutant {
             }
             Mutant::HeardTooLate => {
                 Some("a_node_that_was_heard_meanwhile_returns_without_another_report")
+            }
+            Mutant::PausedTimeCounts => {
+                Some("the_time_in_which_a_rollback_is_paused_does_not_count_against_it")
             }
             _ => None,
         }

@@ -539,7 +539,9 @@ fn advance_paused(work: &mut Work<'_>, rollout: Rollout, release: &Release) {
                 next.outcome = None;
                 // What condemned it is over: neither the time it stood still nor an image that
                 // no instance waits for any more says anything now.
-                next.progress_at = work.now();
+                if !mutant(Mutant::PausedTimeCounts) {
+                    next.progress_at = work.now();
+                }
                 next.prepare.clear();
                 work.emit(Change::PutRollout(Box::new(next)));
                 return;

@@ -108,7 +108,7 @@ pub fn prove(seeds: u64, bless: bool) {
          Each rule of `src/mutant.rs`, broken in the real code at the place where it is decided, and what\n\
          noticed it: the promise that was not kept, and the first seed of the simulation in which it was not.\n\
          On the left every plan is also held against `plan::check` (noticed as `plan`); on the right what really\n\
-         happens has to tell. The last seven are bugs that the simulation found. Where no seed came upon\n\
+         happens has to tell. The last eight are bugs that the simulation found. Where no seed came upon\n\
          it, a test of `plan::tests` is named that fails with it (`make mutants` runs it first).\n\n\
          `make mutants` makes this table anew, fails where a rule is not noticed, and tells which rows moved;\n\
          `make mutants BLESS=1` writes it. Seeds change with every change of the planner.\n\n\

@@ -167,7 +167,7 @@ fn phase(world: &World) -> RolloutPhase {
 
 /// It stood still for longer than its progressDeadline.
 #[test]
-fn the_time_in_which_a_rollback_is_paused_does_not_count_against_it() {
+pub(super) fn the_time_in_which_a_rollback_is_paused_does_not_count_against_it() {
     let mut world = paused_rollback();
     world.wait(3600);
     world.behave("web:2", Behaviour::Healthy);

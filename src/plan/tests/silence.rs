@@ -299,7 +299,7 @@ fn a_new_leader_decides_nothing_about_an_app_before_its_nodes_have_spoken() {
 #[test]
 fn tests_notice_the_broken_rules_that_seeds_seldom_come_upon() {
     type Test = (&'static str, fn());
-    let tests: [Test; 2] = [
+    let tests: [Test; 3] = [
         (
             "the_time_in_which_its_node_is_silent_does_not_count_for_an_instance",
             the_time_in_which_its_node_is_silent_does_not_count_for_an_instance,
@@ -307,6 +307,10 @@ fn tests_notice_the_broken_rules_that_seeds_seldom_come_upon() {
         (
             "a_node_that_was_heard_meanwhile_returns_without_another_report",
             a_node_that_was_heard_meanwhile_returns_without_another_report,
+        ),
+        (
+            "the_time_in_which_a_rollback_is_paused_does_not_count_against_it",
+            super::failing::the_time_in_which_a_rollback_is_paused_does_not_count_against_it,
         ),
     ];
     for mutant in Mutant::ALL {
