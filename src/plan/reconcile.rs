@@ -128,6 +128,7 @@ fn leave_lost_nodes(work: &mut Work<'_>) {
         })
         .collect();
     let brake = work.input.settings.silent_nodes;
+    let mut left = false;
     for (id, node, volumes, silence) in waiting {
         if policy.action == NodeLossAction::Hold {
             work.wait_for(format!("node {node} to return (onNodeLoss: hold)"), None);
@@ -149,6 +150,7 @@ fn leave_lost_nodes(work: &mut Work<'_>) {
                 None,
             );
         } else if silence >= policy.after || mutant(Mutant::RescheduleOnSuspect) {
+            left = true;
             work.stop_instance(
                 id,
                 &format!("node {node} has been silent for {} s", silence.as_secs()),
@@ -157,6 +159,15 @@ fn leave_lost_nodes(work: &mut Work<'_>) {
             let at = work.now() + (policy.after - silence);
             work.wait_for(format!("node {node} to be heard again"), Some(at));
         }
+    }
+    if left
+        && let Some(mut rollout) = work.app.active_rollout().cloned()
+        && rollout.phase != RolloutPhase::Paused
+        && !mutant(Mutant::SilenceCounts)
+    {
+        // It was held up until now: what comes in their place has all of its time.
+        rollout.progress_at = work.now();
+        work.emit(Change::PutRollout(Box::new(rollout)));
     }
 }
 

@@ -64,6 +64,31 @@ fn the_time_in_which_its_node_is_silent_does_not_count_for_an_instance() {
     }
 }
 
+/// Until a node is given up its silence holds the rollout up; what is started elsewhere then has
+/// all of its time.
+#[test]
+fn a_rollout_is_not_condemned_for_the_node_that_it_leaves() {
+    let mut world = starting();
+    let node = world.app("web").instances.values().next().unwrap();
+    world.apply(&[Change::SetLiveness {
+        node: node.node.clone(),
+        liveness: Liveness::Suspect,
+        last_heard: world.now,
+    }]);
+    for (wait, condemns) in [(PROGRESS, false), (PROGRESS - 1, false), (1, true)] {
+        world.wait(wait);
+        world.plan();
+        assert_eq!(condemned(&world), condemns);
+        let wanted = world.app("web").instances.values();
+        let moved = wanted.filter(|i| i.wants_run() && i.status.is_none());
+        assert_eq!(
+            moved.count(),
+            1,
+            "it was given up, and is started elsewhere"
+        );
+    }
+}
+
 /// What it waits for, a port that another app holds, may become free: only its deadline ends it.
 #[test]
 fn nodes_that_joined_by_a_clock_to_come_hold_no_deadline_up() {
