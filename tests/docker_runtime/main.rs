@@ -7,6 +7,8 @@
     reason = "tests"
 )]
 
+#[path = "../support/desired.rs"]
+mod desired;
 #[path = "../support/engine.rs"]
 mod engine;
 mod support;

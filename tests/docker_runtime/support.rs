@@ -1,22 +1,15 @@
 //! Instances, and a runtime of a cluster that nobody else has.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel::agent::runtime::docker::{Docker, DockerConfig};
 use evenkeel::agent::runtime::{Found, FoundState, Runtime as _};
-use evenkeel::model::desired::DesiredGoal;
 use evenkeel::model::instance::Exit;
-use evenkeel::model::spec::{Health, Limits, PullPolicy, RestartPolicy, Task, Workload};
-use evenkeel::model::{CommitId, DesiredInstance, InstanceId, ReleaseId, RunSpec};
-use uuid::Uuid;
+use evenkeel::model::spec::{PullPolicy, Task};
+use evenkeel::model::{DesiredInstance, InstanceId, RunSpec};
 
+use crate::desired::{instance_of, unique};
 use crate::engine;
-
-pub fn unique() -> Uuid {
-    Uuid::from_u128((u128::from(fastrand::u64(..)) << 64) | u128::from(fastrand::u64(..)))
-}
 
 pub fn sh(script: &str) -> Vec<String> {
     ["/bin/sh", "-c", script].map(str::to_owned).to_vec()
@@ -27,43 +20,17 @@ pub const RUN_ON: &str = "trap 'exit 143' TERM; while :; do sleep 0.05; done";
 
 /// An instance that runs a shell script; change what the test is about.
 pub fn instance(script: &str, change: impl FnOnce(&mut RunSpec)) -> DesiredInstance {
-    let mut run = RunSpec {
-        workload: Workload {
-            task: Task::Image {
-                image: engine::IMAGE.to_owned(),
-                command: Some(sh(script)),
-                args: Vec::new(),
-                working_dir: None,
-            },
-            env: BTreeMap::new(),
-            files: BTreeMap::new(),
-            volumes: Vec::new(),
-            ports: Vec::new(),
-            user: None,
-            capabilities: Vec::new(),
-        },
-        image: Some(engine::IMAGE.to_owned()),
-        pull_policy: PullPolicy::Never,
-        limits: Limits::default(),
-        health: Health::default(),
-        restart: RestartPolicy {
-            backoff: Duration::from_secs(1),
-            factor: 2.0,
-            max: Duration::from_secs(60),
-        },
-        stop_grace_period: Duration::from_secs(1),
-        labels: BTreeMap::new(),
+    let task = Task::Image {
+        image: engine::IMAGE.to_owned(),
+        command: Some(sh(script)),
+        args: Vec::new(),
+        working_dir: None,
     };
-    change(&mut run);
-    DesiredInstance {
-        id: InstanceId(unique()),
-        app: "shop/web".parse().unwrap(),
-        slot: 0,
-        release: ReleaseId(unique()),
-        commit: CommitId("0123456789012345678901234567890123456789".into()),
-        goal: DesiredGoal::Run,
-        run: Arc::new(run),
-    }
+    instance_of(task, |run| {
+        run.pull_policy = PullPolicy::Never;
+        run.stop_grace_period = Duration::from_secs(1);
+        change(run);
+    })
 }
 
 /// A runtime under test. [`Site::clean_up`] leaves nothing behind.

@@ -10,7 +10,8 @@ use evenkeel::model::spec::{FileContent, Limits, Port, Protocol, Task, Volume};
 use evenkeel::model::{FailureKind, RunSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{RUN_ON, Site, instance, sh, unique};
+use crate::desired::unique;
+use crate::support::{RUN_ON, Site, instance, sh};
 
 fn tcp(name: &str, port: u16, host_port: Option<u16>) -> Port {
     Port {

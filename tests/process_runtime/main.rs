@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+#[path = "../support/desired.rs"]
+mod desired;
 mod support;
 
 mod adoption;

@@ -1,6 +1,5 @@
 //! A runtime over a folder of its own, and short ways to say what is run.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,14 +7,12 @@ use std::time::{Duration, Instant};
 use evenkeel::agent::runtime::process::cgroup::{Controller, Hierarchy};
 use evenkeel::agent::runtime::process::{LogLimits, Process, ProcessConfig};
 use evenkeel::agent::runtime::{Error, Found, FoundState, LogQuery, Runtime};
-use evenkeel::model::desired::DesiredGoal;
 use evenkeel::model::instance::Exit;
-use evenkeel::model::spec::{
-    FileContent, Health, Limits, Port, Protocol, PullPolicy, RestartPolicy, Task, Workload,
-};
-use evenkeel::model::{CommitId, DesiredInstance, InstanceId, ReleaseId, RunSpec};
+use evenkeel::model::spec::{FileContent, Limits, Port, Protocol, Task};
+use evenkeel::model::{DesiredInstance, InstanceId, RunSpec};
 use futures_util::StreamExt;
-use uuid::Uuid;
+
+use crate::desired::instance_of;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -175,41 +172,13 @@ pub fn sh(script: &str) -> DesiredInstance {
 }
 
 pub fn command(words: &[&str]) -> DesiredInstance {
-    let unique =
-        || Uuid::from_u128((u128::from(fastrand::u64(..)) << 64) | u128::from(fastrand::u64(..)));
-    DesiredInstance {
-        id: InstanceId(unique()),
-        app: "shop/web".parse().unwrap(),
-        slot: 2,
-        release: ReleaseId(unique()),
-        commit: CommitId("0123456789012345678901234567890123456789".into()),
-        goal: DesiredGoal::Run,
-        run: Arc::new(RunSpec {
-            workload: Workload {
-                task: Task::Process {
-                    command: words.iter().map(|w| (*w).to_owned()).collect(),
-                    working_dir: None,
-                },
-                env: BTreeMap::new(),
-                files: BTreeMap::new(),
-                volumes: Vec::new(),
-                ports: Vec::new(),
-                user: None,
-                capabilities: Vec::new(),
-            },
-            image: None,
-            pull_policy: PullPolicy::Missing,
-            limits: Limits::default(),
-            health: Health::default(),
-            restart: RestartPolicy {
-                backoff: Duration::from_secs(1),
-                factor: 2.0,
-                max: Duration::from_secs(60),
-            },
-            stop_grace_period: Duration::from_secs(5),
-            labels: BTreeMap::new(),
-        }),
-    }
+    let task = Task::Process {
+        command: words.iter().map(|w| (*w).to_owned()).collect(),
+        working_dir: None,
+    };
+    let mut instance = instance_of(task, |_| {});
+    instance.slot = 2;
+    instance
 }
 
 /// Changes to an instance, chained.

@@ -8,8 +8,9 @@ use evenkeel::agent::runtime::docker::{Docker, DockerConfig};
 use evenkeel::agent::runtime::{Found, Runtime};
 use evenkeel::model::spec::Task;
 
+use crate::desired::unique;
 use crate::engine;
-use crate::harness::{Behaviour, Harness, script, sh, unique};
+use crate::harness::{Behaviour, Harness, script, sh};
 
 struct DockerHarness {
     config: DockerConfig,

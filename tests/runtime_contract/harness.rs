@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use evenkeel::agent::runtime::{Error, Found, FoundState, Runtime};
-use evenkeel::model::desired::DesiredGoal;
-use evenkeel::model::spec::{Health, Limits, PullPolicy, RestartPolicy, Task, Workload};
-use evenkeel::model::{CommitId, DesiredInstance, InstanceId, ReleaseId, RunSpec};
-use uuid::Uuid;
+use evenkeel::model::spec::Task;
+use evenkeel::model::{DesiredInstance, InstanceId, RunSpec};
+
+use crate::desired::instance_of;
 
 /// What an instance under test does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,47 +97,10 @@ pub fn instance_with(
     behaviour: Behaviour,
     change: impl FnOnce(&mut RunSpec),
 ) -> DesiredInstance {
-    let task = h.task(behaviour);
-    let image = match &task {
-        Task::Image { image, .. } => Some(image.clone()),
-        Task::Process { .. } => None,
-    };
-    let mut run = RunSpec {
-        workload: Workload {
-            task,
-            env: h.env(behaviour),
-            files: BTreeMap::new(),
-            volumes: Vec::new(),
-            ports: Vec::new(),
-            user: None,
-            capabilities: Vec::new(),
-        },
-        image,
-        pull_policy: PullPolicy::Missing,
-        limits: Limits::default(),
-        health: Health::default(),
-        restart: RestartPolicy {
-            backoff: Duration::from_secs(1),
-            factor: 2.0,
-            max: Duration::from_secs(60),
-        },
-        stop_grace_period: Duration::from_secs(5),
-        labels: BTreeMap::new(),
-    };
-    change(&mut run);
-    DesiredInstance {
-        id: InstanceId(unique()),
-        app: "shop/web".parse().unwrap(),
-        slot: 0,
-        release: ReleaseId(unique()),
-        commit: CommitId("0123456789012345678901234567890123456789".into()),
-        goal: DesiredGoal::Run,
-        run: Arc::new(run),
-    }
-}
-
-pub fn unique() -> Uuid {
-    Uuid::from_u128((u128::from(fastrand::u64(..)) << 64) | u128::from(fastrand::u64(..)))
+    instance_of(h.task(behaviour), |run| {
+        run.workload.env = h.env(behaviour);
+        change(run);
+    })
 }
 
 /// Prepares, creates and starts it.

@@ -14,6 +14,8 @@
 
 #[macro_use]
 mod rules;
+#[path = "../support/desired.rs"]
+mod desired;
 #[path = "../support/engine.rs"]
 mod engine;
 mod harness;
