@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use evenkeel::controller::{self, Handle, Options};
 use evenkeel::git::Mirrors;
 use evenkeel::http::{AppState, Tokens, serve};
-use evenkeel::model::source::Credentials;
 use evenkeel::model::{SourceName, SourceSpec};
 use evenkeel::plan::operate::plan_add_source;
 use evenkeel::store::private_postgres::{Options as PgOptions, PrivatePostgres};
@@ -113,16 +112,12 @@ impl Cluster {
 
     fn spec(&self) -> SourceSpec {
         SourceSpec {
-            name: Cluster::source(),
-            url: self.repo.lock().unwrap().path.display().to_string(),
-            branch: "main".to_owned(),
-            path: String::new(),
-            project: "shop".parse().unwrap(),
             interval: Duration::from_secs(3600),
-            credentials: Credentials::default(),
-            webhook_secret_file: None,
-            forge: None,
-            pull_requests: Default::default(),
+            ..SourceSpec::new(
+                Cluster::source(),
+                self.repo.lock().unwrap().path.display().to_string(),
+                "shop".parse().unwrap(),
+            )
         }
     }
 

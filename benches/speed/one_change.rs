@@ -14,7 +14,6 @@ use evenkeel::manifest::{self, ChangedFile, Content, Defaults, Index, Lookup};
 use evenkeel::model::instance::InstancePhase;
 use evenkeel::model::node::{ImageState, NodeFacts, RUNTIME_DOCKER};
 use evenkeel::model::quantity::Resources;
-use evenkeel::model::source::Credentials;
 use evenkeel::model::{AppKey, CommitId, NodeName, Snapshot, SourceSpec, Timestamp};
 use evenkeel::plan::observe::{NodeReport, SeenInstance, plan_report};
 use evenkeel::plan::operate::plan_add_source;
@@ -75,18 +74,11 @@ impl World {
         let path = dir.join(format!("{apps}.git"));
         let repo = tree::repository(path.clone(), apps);
         let mirrors = Mirrors::open(dir.join(format!("{apps}-mirrors"))).unwrap();
-        let source = SourceSpec {
-            name: "repo".parse().unwrap(),
-            url: path.display().to_string(),
-            branch: "main".to_owned(),
-            path: String::new(),
-            project: "shop".parse().unwrap(),
-            interval: Duration::from_secs(60),
-            credentials: Credentials::default(),
-            webhook_secret_file: None,
-            pull_requests: Default::default(),
-            forge: None,
-        };
+        let source = SourceSpec::new(
+            "repo".parse().unwrap(),
+            path.display().to_string(),
+            "shop".parse().unwrap(),
+        );
         let head = mirrors.fetch(&source, FETCH).await.unwrap().head;
         let mut world = World {
             apps,

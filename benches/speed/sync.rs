@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use evenkeel::controller::{self, Handle, Options};
 use evenkeel::git::Mirrors;
-use evenkeel::model::source::Credentials;
 use evenkeel::model::{SourceName, SourceSpec, SyncOutcome};
 use evenkeel::plan::operate::plan_add_source;
 use tokio_util::sync::CancellationToken;
@@ -76,17 +75,9 @@ async fn pairs(dir: &Path, how: &str, url: &str) -> Pairs {
 
 async fn add_source(handle: &Handle, name: &SourceName, url: &str) {
     let spec = SourceSpec {
-        name: name.clone(),
-        url: url.to_owned(),
-        branch: "main".to_owned(),
-        path: String::new(),
-        project: "shop".parse().unwrap(),
         // Polls would come between.
         interval: Duration::from_secs(3600),
-        credentials: Credentials::default(),
-        webhook_secret_file: None,
-        pull_requests: Default::default(),
-        forge: None,
+        ..SourceSpec::new(name.clone(), url, "shop".parse().unwrap())
     };
     let end = Instant::now() + LONG;
     loop {

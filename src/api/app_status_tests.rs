@@ -13,7 +13,7 @@ use crate::model::node::NodeFacts;
 use crate::model::quantity::{CountOrPercent, Resources};
 use crate::model::release::{Evidence, Rejection, ReleaseState, Verdict};
 use crate::model::rollout::{Order, Rollout, RolloutKind};
-use crate::model::source::{Credentials, Held, SourceSpec};
+use crate::model::source::{Held, SourceSpec};
 use crate::model::spec::*;
 use crate::model::*;
 
@@ -259,18 +259,11 @@ impl World {
 
 fn source() -> Source {
     Source::new(
-        SourceSpec {
-            name: "shop".parse().unwrap(),
-            url: "https://forge.example/shop.git".to_owned(),
-            branch: "main".to_owned(),
-            path: String::new(),
-            project: "shop".parse().unwrap(),
-            interval: Duration::from_secs(60),
-            credentials: Credentials::default(),
-            webhook_secret_file: None,
-            pull_requests: Default::default(),
-            forge: None,
-        },
+        SourceSpec::new(
+            "shop".parse().unwrap(),
+            "https://forge.example/shop.git",
+            "shop".parse().unwrap(),
+        ),
         None,
     )
 }

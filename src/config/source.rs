@@ -1,16 +1,9 @@
 //! `--git PATH-OR-URL` as a source.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::names::label;
-use crate::model::source::Credentials;
 use crate::model::{ProjectName, SourceName, SourceSpec};
-
-/// Of a source that was named with nothing but its address.
-const INTERVAL: Duration = Duration::from_secs(60);
-
-const BRANCH: &str = "main";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SourceFlagError {
@@ -46,18 +39,11 @@ pub fn source_from_flag(text: &str) -> Result<SourceSpec, SourceFlagError> {
         .and_then(label);
     let name = folder.and_then(|text| SourceName::new(text).ok());
     let project = ProjectName::new("default").map_err(|_| SourceFlagError::NoName)?;
-    Ok(SourceSpec {
-        name: name.ok_or(SourceFlagError::NoName)?,
-        url,
-        branch: branch.unwrap_or_else(|| BRANCH.to_owned()),
-        path: String::new(),
-        project,
-        interval: INTERVAL,
-        credentials: Credentials::default(),
-        webhook_secret_file: None,
-        pull_requests: Default::default(),
-        forge: None,
-    })
+    let mut spec = SourceSpec::new(name.ok_or(SourceFlagError::NoName)?, url, project);
+    if let Some(branch) = branch {
+        spec.branch = branch;
+    }
+    Ok(spec)
 }
 
 /// What HEAD names, in a working copy or a bare repository (gitrepository-layout(5)).

@@ -38,6 +38,24 @@ pub struct SourceSpec {
     pub pull_requests: PullRequestPolicy,
 }
 
+impl SourceSpec {
+    /// All of the repository's `main`, looked at every minute, with nothing that only some need.
+    pub fn new(name: SourceName, url: impl Into<String>, project: ProjectName) -> SourceSpec {
+        SourceSpec {
+            name,
+            url: url.into(),
+            branch: "main".to_owned(),
+            path: String::new(),
+            project,
+            interval: Duration::from_secs(60),
+            credentials: Credentials::default(),
+            webhook_secret_file: None,
+            forge: None,
+            pull_requests: PullRequestPolicy::default(),
+        }
+    }
+}
+
 /// Which pull requests are planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]

@@ -11,7 +11,6 @@ use evenkeel::controller::{self, Handle, Options, Role};
 use evenkeel::git::Mirrors;
 use evenkeel::model::desired::DesiredGoal;
 use evenkeel::model::quantity::Resources;
-use evenkeel::model::source::Credentials;
 use evenkeel::model::{
     AppKey, DesiredSet, InstanceId, InstancePhase, NodeFacts, NodeName, SourceName, SourceSpec,
 };
@@ -125,16 +124,12 @@ impl Repository {
     /// As a source that is never polled by itself within a test.
     pub fn source(&self) -> SourceSpec {
         SourceSpec {
-            name: source_name(),
-            url: self.0.to_str().unwrap().to_owned(),
-            branch: "main".to_owned(),
-            path: String::new(),
-            project: "default".parse().unwrap(),
             interval: Duration::from_secs(3600),
-            credentials: Credentials::default(),
-            webhook_secret_file: None,
-            pull_requests: Default::default(),
-            forge: None,
+            ..SourceSpec::new(
+                source_name(),
+                self.0.to_str().unwrap(),
+                "default".parse().unwrap(),
+            )
         }
     }
 }

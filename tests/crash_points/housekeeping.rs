@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use evenkeel::failpoint::{self, Op};
 use evenkeel::git::Mirrors;
-use evenkeel::model::source::Credentials;
 use evenkeel::model::{Actor, Event, EventKind, Generation, SourceSpec, Timestamp};
 use evenkeel::store::{Commit, ConnectOptions, EventQuery, Retention, Store};
 
@@ -32,18 +31,11 @@ const PACKS: usize = evenkeel::git::limits::PACKS;
 const EVENTS_KEPT: u64 = 5;
 
 fn spec(folder: &Path, name: &str) -> SourceSpec {
-    SourceSpec {
-        name: name.parse().unwrap(),
-        url: folder.join("repo.git").display().to_string(),
-        branch: "main".to_owned(),
-        path: String::new(),
-        project: "shop".parse().unwrap(),
-        interval: Duration::from_secs(60),
-        credentials: Credentials::default(),
-        webhook_secret_file: None,
-        pull_requests: Default::default(),
-        forge: None,
-    }
+    SourceSpec::new(
+        name.parse().unwrap(),
+        folder.join("repo.git").display().to_string(),
+        "shop".parse().unwrap(),
+    )
 }
 
 async fn connect(url: &str) -> Store {

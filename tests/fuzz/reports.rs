@@ -6,7 +6,6 @@ use std::time::Duration;
 use evenkeel::api::agent::Report;
 use evenkeel::controller::node_report;
 use evenkeel::manifest::{Content, Defaults, Lookup, validate_files};
-use evenkeel::model::source::Credentials;
 use evenkeel::model::{Change, CommitId, Snapshot, Source, SourceSpec, Timestamp};
 use evenkeel::plan::observe::plan_report;
 use evenkeel::plan::sync::{SyncInput, plan_sync};
@@ -23,18 +22,11 @@ const APP: &str = "apiVersion: evenkeel.dev/v1\nkind: App\nmetadata: {name: web}
 fn cluster() -> &'static Snapshot {
     static CLUSTER: OnceLock<Snapshot> = OnceLock::new();
     CLUSTER.get_or_init(|| {
-        let spec = SourceSpec {
-            name: "fuzz".parse().unwrap(),
-            url: "/srv/repo.git".to_owned(),
-            branch: "main".to_owned(),
-            path: String::new(),
-            project: "shop".parse().unwrap(),
-            interval: Duration::from_secs(60),
-            credentials: Credentials::default(),
-            webhook_secret_file: None,
-            forge: None,
-            pull_requests: Default::default(),
-        };
+        let spec = SourceSpec::new(
+            "fuzz".parse().unwrap(),
+            "/srv/repo.git",
+            "shop".parse().unwrap(),
+        );
         let defaults = Defaults::new("shop".parse().unwrap(), "");
         let files = [("web.yaml".to_owned(), Content::Bytes(APP.into()))];
         let checked = validate_files(&defaults, files, &mut |_| Lookup::Missing);

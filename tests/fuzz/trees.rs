@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use evenkeel::git::{Entry, Mirrors};
-use evenkeel::model::source::Credentials;
 use evenkeel::model::{CommitId, SourceSpec};
 use git2::{ObjectType, Oid, Repository};
 
@@ -24,18 +23,11 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let repo = TestRepo::create(dir.path().join("repo.git"));
         repo.commit("first", &[("a.yaml", Some("1"))]);
-        let spec = SourceSpec {
-            name: "fuzz".parse().unwrap(),
-            url: repo.path.display().to_string(),
-            branch: "main".to_owned(),
-            path: String::new(),
-            project: "shop".parse().unwrap(),
-            interval: Duration::from_secs(60),
-            credentials: Credentials::default(),
-            webhook_secret_file: None,
-            forge: None,
-            pull_requests: Default::default(),
-        };
+        let spec = SourceSpec::new(
+            "fuzz".parse().unwrap(),
+            repo.path.display().to_string(),
+            "shop".parse().unwrap(),
+        );
         let mirrors = Mirrors::open(dir.path().join("mirrors")).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let fetched = mirrors.fetch(&spec, Duration::from_secs(30));

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use evenkeel::git::{Entry, Fetched, Mirrors, TreeEntryChange};
-use evenkeel::model::source::{Credentials, SourceSpec};
+use evenkeel::model::source::SourceSpec;
 use evenkeel::model::{ProjectName, SourceName};
 use git_http::TestRepo;
 use tempfile::TempDir;
@@ -43,16 +43,12 @@ impl Fixture {
         let repo = TestRepo::create(folder.path().join("repos/specs.git"));
         let mirrors = Mirrors::open(folder.path().join("mirrors")).unwrap();
         let spec = SourceSpec {
-            name: SourceName::new("specs").unwrap(),
-            url: repo.path.display().to_string(),
-            branch: "main".to_owned(),
-            path: String::new(),
-            project: ProjectName::new("default").unwrap(),
             interval: Duration::from_secs(30),
-            credentials: Credentials::default(),
-            webhook_secret_file: None,
-            pull_requests: Default::default(),
-            forge: None,
+            ..SourceSpec::new(
+                SourceName::new("specs").unwrap(),
+                repo.path.display().to_string(),
+                ProjectName::new("default").unwrap(),
+            )
         };
         Fixture {
             folder,

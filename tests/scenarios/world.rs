@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use evenkeel::manifest::{Content, Defaults, Lookup, validate_files};
-use evenkeel::model::source::Credentials;
 use evenkeel::model::{
     App, AppKey, Change, CommitId, Epoch, Event, Liveness, NodeName, Snapshot, Source, SourceName,
     SourceSpec, SyncOutcome, Timestamp,
@@ -75,18 +74,11 @@ impl World {
 
     pub fn add_source(&mut self, name: &str) {
         let name: SourceName = name.parse().unwrap();
-        let spec = SourceSpec {
-            name: name.clone(),
-            url: format!("/srv/{name}"),
-            branch: "main".to_owned(),
-            path: String::new(),
-            project: "default".parse().unwrap(),
-            interval: Duration::from_secs(60),
-            credentials: Credentials::default(),
-            webhook_secret_file: None,
-            pull_requests: Default::default(),
-            forge: None,
-        };
+        let spec = SourceSpec::new(
+            name.clone(),
+            format!("/srv/{name}"),
+            "default".parse().unwrap(),
+        );
         self.snapshot
             .apply(&Change::PutSource(Box::new(Source::new(spec, None))))
             .unwrap();

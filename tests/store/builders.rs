@@ -38,20 +38,18 @@ pub fn id(n: usize) -> Uuid {
 pub fn source(n: usize) -> Source {
     Source::new(
         SourceSpec {
-            name: source_name(n),
-            url: "https://forge.example/team/apps.git".into(),
-            branch: "main".into(),
             path: "apps".into(),
-            project: "shop".parse().unwrap(),
             interval: Duration::from_secs(30),
             credentials: Credentials {
                 username: Some("bot".into()),
                 token_file: Some("/run/secrets/token".into()),
                 ..Credentials::default()
             },
-            webhook_secret_file: None,
-            pull_requests: Default::default(),
-            forge: None,
+            ..SourceSpec::new(
+                source_name(n),
+                "https://forge.example/team/apps.git",
+                "shop".parse().unwrap(),
+            )
         },
         None,
     )
