@@ -95,6 +95,22 @@ async fn a_rule_of_the_schema_is_named_and_nothing_is_written() {
         app: app(0),
         release: ReleaseId(id(1)),
     };
+    let orphans = [
+        (Change::AddRelease(release(8, 9, 1)), "releases_app_fkey"),
+        (
+            Change::PutRollout(Box::new(rollout(
+                8,
+                9,
+                ReleaseId(id(1)),
+                RolloutPhase::Progressing,
+            ))),
+            "rollouts_app_fkey",
+        ),
+    ];
+    // There is such a release, but it is another app's.
+    let mut stranger = instance(78, &release(0, 1, 1), 0);
+    stranger.app = app(1);
+    let stranger = vec![declare(1, 0, 1), Change::AddInstance(Box::new(stranger))];
     for (changes, name) in [
         (
             vec![Change::RemoveSource(source_name(0))],
@@ -104,7 +120,11 @@ async fn a_rule_of_the_schema_is_named_and_nothing_is_written() {
         (vec![other], "releases_number_key"),
         (vec![target], "apps_target_fkey"),
         (vec![forget], "apps_target_fkey"),
-    ] {
+        (stranger, "instances_release_fkey"),
+    ]
+    .into_iter()
+    .chain(orphans.map(|(change, name)| (vec![change], name)))
+    {
         match leader.try_commit(&changes, &[]).await {
             Err(Error::Constraint { constraint, .. }) => assert_eq!(constraint, name),
             other => panic!("{name}: {other:?}"),
