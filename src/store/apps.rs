@@ -15,6 +15,7 @@ use crate::model::{
     SpecDigest, Suspension,
 };
 
+/// Counts itself in the app's version, so that what is only declared is written once.
 pub(super) async fn declare(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
     let (mut keys, mut sources, mut paths) = (Vec::new(), Vec::new(), Vec::new());
     let (mut commits, mut digests, mut ats) = (Vec::new(), Vec::new(), Vec::new());
@@ -39,8 +40,8 @@ pub(super) async fn declare(conn: &mut PgConnection, changes: &[&Change]) -> sql
     }
     let done = sqlx::query(
         "INSERT INTO apps (key, source, path, declared_commit, declared_digest, declared_at,
-             declared_spec)
-         SELECT key, source, path, commit, digest, at, spec::json
+             declared_spec, version)
+         SELECT key, source, path, commit, digest, at, spec::json, 1
          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
              $6::timestamptz[], $7::text[]) AS u(key, source, path, commit, digest, at, spec)
          ON CONFLICT (key) DO UPDATE SET
@@ -49,7 +50,7 @@ pub(super) async fn declare(conn: &mut PgConnection, changes: &[&Change]) -> sql
              declared_digest = excluded.declared_digest,
              declared_at = excluded.declared_at,
              declared_spec = excluded.declared_spec,
-             invalid = NULL",
+             invalid = NULL, version = apps.version + 1",
     )
     .bind(keys)
     .bind(sources)

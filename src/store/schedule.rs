@@ -186,14 +186,14 @@ pub(super) struct AppPatch {
     pub incarnation: Option<u64>,
 }
 
-/// Apps that are removed at the end are left out. `SetInvalid` is not counted: it alone may
-/// name an app that is not there, and moves the version itself.
+/// Apps that are removed at the end are left out. `Declare` and `SetInvalid` are not counted:
+/// they may name an app that is not there yet, and move the version themselves.
 pub(super) fn app_patches(changes: &[Change]) -> HashMap<&AppKey, AppPatch> {
     let mut patches: HashMap<&AppKey, AppPatch> = HashMap::new();
     for change in changes {
         let Some(app) = change.app() else { continue };
         match change {
-            Change::SetInvalid { .. } => continue,
+            Change::Declare { .. } | Change::SetInvalid { .. } => continue,
             Change::RemoveApp { app } => {
                 patches.remove(app);
                 continue;
