@@ -22,7 +22,7 @@ use crate::plan::{self, AppReport, Decision, IdSource, Plan, PlanInput, Refusal,
 
 /// Apps planned in one transaction, and the instances they have or want: bounds its size,
 /// and how long others wait for theirs.
-const BATCH: usize = 1024;
+const BATCH: usize = 4096;
 const BATCH_INSTANCES: usize = 25_000;
 
 /// Everything is looked at this often even if nothing asks for it.

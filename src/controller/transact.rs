@@ -132,9 +132,11 @@ impl Handle {
                 if !outbox.is_empty() {
                     self.0.outbox.notify_one();
                 }
-                for event in &committed.events {
-                    // Nobody listening is fine.
-                    let _ = self.0.events.send(Arc::new(event.clone()));
+                if self.0.events.receiver_count() > 0 {
+                    for event in &committed.events {
+                        // The last listener may just have gone.
+                        let _ = self.0.events.send(Arc::new(event.clone()));
+                    }
                 }
                 Ok(Committed {
                     generation: committed.generation,
