@@ -155,6 +155,7 @@ pub fn read(text: &str) -> File {
     let mut file = File::default();
     let mut budget = limits::NODES_PER_FILE;
     let mut builder = Builder::default();
+    builder.nodes.reserve(usual_nodes(text));
     loop {
         let outcome = match parser.next_event() {
             None => return file,
@@ -201,6 +202,12 @@ pub fn read(text: &str) -> File {
             }
         }
     }
+}
+
+/// About as many nodes as a spec of that length has, and never many: room that is made once
+/// instead of doubled again and again.
+fn usual_nodes(text: &str) -> usize {
+    (text.len() / 10).min(256)
 }
 
 fn place(line: usize, column: usize) -> (u32, u32) {
