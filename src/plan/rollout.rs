@@ -532,7 +532,11 @@ fn advance_paused(work: &mut Work<'_>, rollout: Rollout, release: &Release) {
     let words = rollout.outcome.clone().unwrap_or_default();
     if rollout.is_rollback() && is_complete(work, release) {
         match settled_at(work, release).filter(|at| *at > work.now()) {
-            Some(later) => work.wake(later),
+            Some(later) => work.wait_for(
+                "its crash loop to be over: all are healthy, and the rollback goes on by itself \
+                 if they stay so",
+                Some(later),
+            ),
             None => {
                 let mut next = rollout;
                 next.phase = RolloutPhase::Preparing;
