@@ -5,7 +5,7 @@ mod commits;
 mod nodes;
 mod verdicts;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ use crate::model::{
 const NEWS: u64 = 25_000;
 /// The same while messages come late.
 const LATE_NEWS: u64 = 60_000;
+/// From a decision to its being written at most.
+const WRITTEN_LATE: u64 = 60_000;
 /// Clocks of two machines and the time of a message.
 const SLACK: u64 = 100;
 
@@ -69,6 +71,8 @@ pub struct Truth<'a> {
     pub history: &'a [Arc<Tree>],
     /// When the leader that commits began to watch.
     pub since: Moment,
+    /// When it decided on what is written now: of what it heard later it could not know.
+    pub decided: Moment,
 }
 
 /// What was so before a commit.
@@ -87,7 +91,8 @@ pub struct Watch {
     promises: BTreeMap<AppKey, Vec<Promise>>,
     instances: BTreeMap<InstanceId, Seen>,
     obeyed: BTreeMap<usize, (Epoch, Generation)>,
-    contact: BTreeMap<NodeName, Moment>,
+    /// Its latest signs of life, as they were taken in.
+    contact: BTreeMap<NodeName, VecDeque<Moment>>,
     /// When a node that counted as silent was last heard again.
     returned: BTreeMap<NodeName, Moment>,
     losses: BTreeMap<AppKey, Vec<Moment>>,
@@ -110,7 +115,18 @@ impl Watch {
     }
 
     pub fn heard(&mut self, now: Moment, node: &NodeName) {
-        self.contact.insert(node.clone(), now);
+        let contact = self.contact.entry(node.clone()).or_default();
+        contact.push_back(now);
+        while contact.get(1).is_some_and(|at| at.0 + WRITTEN_LATE < now.0) {
+            contact.pop_front();
+        }
+    }
+
+    /// The last sign of life that who decided then had of the node.
+    fn contact(&self, node: &NodeName, decided: Moment) -> Moment {
+        let contact = self.contact.get(node).into_iter().flatten();
+        let known = contact.filter(|at| **at <= decided);
+        known.copied().max().unwrap_or_default()
     }
 
     /// A serving container of the app ended, and not because somebody wanted it.

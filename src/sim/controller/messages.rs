@@ -41,6 +41,8 @@ pub struct Request {
     pub from: usize,
     pub life: u64,
     pub ask: Ask,
+    /// When it was decided.
+    pub asked: Moment,
     pub fate: Fate,
 }
 

@@ -11,9 +11,6 @@ use crate::plan::Settings;
 use crate::sim::controller::Why;
 use crate::sim::rng::Moment;
 
-/// Longest time that a commit whose answer is lost may take.
-const WRITTEN_LATE: u64 = 4_000;
-
 impl Watch {
     pub fn look(&self, before: &Snapshot, changes: &[Change]) -> Before {
         let declared = if changes
@@ -157,9 +154,7 @@ impl Watch {
                 }
             }
             Change::SetLiveness { node, .. } => {
-                // What says so may be written late.
-                let heard = self.contact.get(node).copied().unwrap_or(now);
-                let at = Moment(heard.0.saturating_sub(WRITTEN_LATE));
+                let at = self.contact(node, truth.decided);
                 self.returned.insert(node.clone(), at);
             }
             Change::ForgetInstance { app, instance } => {
@@ -294,7 +289,7 @@ impl Watch {
             return;
         };
         let node = seen.instance.node.clone();
-        let contact = self.contact.get(&node).copied().unwrap_or(Moment(0));
+        let contact = self.contact(&node, truth.decided);
         let release = after.apps.get(app).and_then(|a| a.target_release());
         let after_ms = release.map_or(0, |r| r.spec.on_node_loss.after.as_millis() as u64);
         let silent = now.0 - contact.max(truth.since).0;

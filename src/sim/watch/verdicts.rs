@@ -86,8 +86,12 @@ impl Watch {
             let seen = self.instances.get(&i.id).and_then(|s| s.stop);
             seen.is_some_and(|stop| stop.at == now)
         };
-        let all = instances()
-            .filter(|i| i.workload == release.workload_digest && (i.wants_run() || stops_now(i)));
+        let all = instances().filter(|i| {
+            // What is started by the same plan came after its verdict.
+            let there = self.instances.get(&i.id).is_some_and(|s| s.created < now);
+            let judged = i.wants_run() || stops_now(i);
+            there && judged && i.workload == release.workload_digest
+        });
         let all_since = all.filter_map(heard_since).max().unwrap_or_default();
         let rollout = rejection.rollout.and_then(|r| self.rollouts.get(&r));
         let began = rollout.copied().unwrap_or(Moment(0));

@@ -60,6 +60,7 @@ impl World {
                 from: which,
                 life,
                 ask,
+                asked: self.now,
                 fate,
             };
             self.put(self.now.plus(ms), Event::Store(Box::new(request)));
@@ -93,7 +94,7 @@ impl World {
                 changes,
                 why,
             } => {
-                let result = self.commit(request.from, epoch, base, &changes, why);
+                let result = self.commit(request.from, request.asked, epoch, base, &changes, why);
                 Answer::Committed(result)
             }
         };
@@ -113,6 +114,7 @@ impl World {
     pub(super) fn commit(
         &mut self,
         from: usize,
+        decided: Moment,
         epoch: Epoch,
         base: Generation,
         changes: &[Change],
@@ -151,6 +153,7 @@ impl World {
                 places: &self.places,
                 history: &self.history,
                 since,
+                decided,
             };
             self.watch
                 .committed(now, seen, &self.store.snapshot, changes, why, &truth);
