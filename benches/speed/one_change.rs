@@ -15,6 +15,7 @@ use evenkeel::model::instance::InstancePhase;
 use evenkeel::model::node::{ImageState, NodeFacts, RUNTIME_DOCKER};
 use evenkeel::model::quantity::Resources;
 use evenkeel::model::{AppKey, CommitId, NodeName, Snapshot, SourceSpec, Timestamp};
+use evenkeel::plan::NOBODY;
 use evenkeel::plan::observe::{NodeReport, SeenInstance, plan_report};
 use evenkeel::plan::operate::plan_add_source;
 use evenkeel::plan::sync::{SyncInput, plan_sync};
@@ -198,6 +199,7 @@ impl World {
         let input = PlanInput {
             now,
             since: Timestamp(0),
+            heard: &NOBODY,
             snapshot: &self.snapshot,
             scope,
             settings: &self.settings,

@@ -15,6 +15,7 @@ use evenkeel::model::quantity::Resources;
 use evenkeel::model::{
     AppSpec, Change, CommitId, Declared, Liveness, Node, Scheduling, Snapshot, Timestamp,
 };
+use evenkeel::plan::NOBODY;
 use evenkeel::plan::{IdSource, PlanInput, Scope, Settings, plan};
 
 use crate::cpu;
@@ -96,6 +97,7 @@ fn place_all(cluster: &Snapshot, instances: usize, run: usize) {
     let input = PlanInput {
         now: NOW,
         since: Timestamp(0),
+        heard: &NOBODY,
         snapshot: cluster,
         scope: Scope::All,
         settings: &settings,

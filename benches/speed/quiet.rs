@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel::clock;
 use evenkeel::model::{AppKey, Change};
+use evenkeel::plan::NOBODY;
 use evenkeel::plan::observe::plan_report;
 use evenkeel::plan::statuses::next_statuses;
 use evenkeel::plan::{IdSource, PlanInput, Scope, Settings, plan, plan_after};
@@ -109,6 +110,7 @@ fn input<'a>(world: &'a World, scope: &Scope<'a>, settings: &'a Settings) -> Pla
     PlanInput {
         now: clock::now(),
         since: evenkeel::model::Timestamp(0),
+        heard: &NOBODY,
         snapshot: &world.snapshot,
         scope: *scope,
         settings,

@@ -12,7 +12,8 @@ use super::image::Leading;
 use super::leadership::chain;
 use super::{Error, Handle, Refusal, lock};
 use crate::api::agent::Report;
-use crate::model::{NodeName, Timestamp};
+use crate::model::{NodeName, Snapshot, Timestamp};
+use crate::plan::Spoken;
 use crate::plan::hearing::Order;
 use crate::plan::observe::{
     NodeReport, STOOD_STILL, SeenInstance, SeenNote, plan_liveness, plan_report,
@@ -110,6 +111,17 @@ impl Handle {
         let agents = lock(&self.0.agents);
         let at = agents.hearing.last_heard_of(leading.epoch, node)?;
         Some(leading.now() - at.elapsed())
+    }
+
+    /// The nodes of `snapshot` that are stored as silent and have spoken in this leadership.
+    pub(super) fn heard_of_silent(
+        &self,
+        leading: &Leading,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Spoken {
+        let hearing = &lock(&self.0.agents).hearing;
+        hearing.of_silent(leading.epoch, snapshot, |at| now - at.elapsed())
     }
 }
 

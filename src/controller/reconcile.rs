@@ -12,9 +12,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::image::Leading;
 use super::leadership::chain;
 use super::{Error, Handle, lock};
-use crate::model::{AppKey, Change, Snapshot, Timestamp};
+use crate::model::{AppKey, Change, Snapshot};
 use crate::plan::agenda::Agenda;
 use crate::plan::hearing::Unheard;
 use crate::plan::report::Waiting;
@@ -232,16 +233,16 @@ impl Reconciler {
     }
 
     async fn attempt(&mut self, apps: &BTreeSet<AppKey>) -> Outcome {
-        let since = match self.handle.0.image.leading() {
-            Ok(leading) => leading.watched_since(),
+        let leading = match self.handle.0.image.leading() {
+            Ok(leading) => leading,
             Err(error) => return Outcome::Later(error),
         };
         let begun = Instant::now();
-        let moving = self.look(apps, since).await;
+        let moving = self.look(apps, &leading).await;
         self.looking += begun.elapsed();
         let outcome = match moving.is_empty() {
             true => Outcome::Done,
-            false => self.carry_out(&moving, since).await,
+            false => self.carry_out(&moving, &leading).await,
         };
         self.handle.meter(|counts| {
             counts.plan_time.add(begun.elapsed());
@@ -252,8 +253,13 @@ impl Reconciler {
 
     /// Keeps what is to be said of the apps in which nothing is to be done, and returns the
     /// others. Nobody is kept from deciding meanwhile: what changes is marked again.
-    async fn look(&mut self, apps: &BTreeSet<AppKey>, since: Timestamp) -> BTreeSet<AppKey> {
+    async fn look(&mut self, apps: &BTreeSet<AppKey>, leading: &Leading) -> BTreeSet<AppKey> {
         let settings = self.handle.0.options.settings;
+        let now = self.handle.now();
+        let heard = self
+            .handle
+            .read(|s| self.handle.heard_of_silent(leading, s, now))
+            .unwrap_or_default();
         let mut moving = BTreeSet::new();
         for app in apps {
             let now = self.handle.now();
@@ -264,7 +270,8 @@ impl Reconciler {
                 }
                 let input = PlanInput {
                     now,
-                    since,
+                    since: leading.watched_since(),
+                    heard: &heard,
                     snapshot,
                     scope: Scope::Apps(&one),
                     settings: &settings,
@@ -283,7 +290,7 @@ impl Reconciler {
         moving
     }
 
-    async fn carry_out(&mut self, apps: &BTreeSet<AppKey>, since: Timestamp) -> Outcome {
+    async fn carry_out(&mut self, apps: &BTreeSet<AppKey>, leading: &Leading) -> Outcome {
         let settings = self.handle.0.options.settings;
         let mut planned: Result<Plan, String> = Ok(Plan::default());
         let cause = match apps.first() {
@@ -295,7 +302,8 @@ impl Reconciler {
             .transact(&cause, |snapshot, now, ids| {
                 let input = PlanInput {
                     now,
-                    since,
+                    since: leading.watched_since(),
+                    heard: &self.handle.heard_of_silent(leading, snapshot, now),
                     snapshot,
                     scope: Scope::Apps(apps),
                     settings: &settings,

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use uuid::Uuid;
 
-use crate::model::{App, AppKey, Epoch, Liveness, NodeName, Snapshot};
+use super::Spoken;
+use crate::model::{App, AppKey, Epoch, Liveness, NodeName, Snapshot, Timestamp};
 use crate::mutant::{Mutant, mutant};
 
 /// Predecessors of an agent's process that are remembered, so that what they sent late is dropped.
@@ -140,6 +141,24 @@ impl<T: Copy> Hearing<T> {
         let running = app.instances.values().filter(|i| i.wants_run());
         let mut nodes = running.map(|i| &i.node);
         nodes.find(|node| !told(node) && expected(node))
+    }
+
+    /// The nodes stored as silent that have spoken in this leadership, at what time.
+    pub fn of_silent(
+        &self,
+        epoch: Epoch,
+        snapshot: &Snapshot,
+        time: impl Fn(T) -> Timestamp,
+    ) -> Spoken {
+        let silent = snapshot
+            .nodes
+            .values()
+            .filter(|node| node.liveness != Liveness::Ready);
+        let spoken = silent.filter_map(|node| {
+            let at = self.last_heard_of(epoch, &node.name)?;
+            Some((node.name.clone(), time(at)))
+        });
+        spoken.collect()
     }
 
     /// A sign of life alone.

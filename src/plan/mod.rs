@@ -47,7 +47,9 @@ pub use ids::IdSource;
 pub use report::{AppReport, PlanReport};
 pub use settings::Settings;
 
-use crate::model::{Actor, AppKey, Change, Event, EventKind, Snapshot, SourceName, Timestamp};
+use crate::model::{
+    Actor, AppKey, Change, Event, EventKind, NodeName, Snapshot, SourceName, Timestamp,
+};
 
 /// Which apps to look at.
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +64,18 @@ pub struct PlanInput<'a> {
     /// Since when this leadership has watched, by the same clock. What nobody saw is no
     /// evidence: deadlines and silence count from here at the earliest.
     pub since: Timestamp,
+    pub heard: &'a Spoken,
     pub snapshot: &'a Snapshot,
     pub scope: Scope<'a>,
     pub settings: &'a Settings,
 }
+
+/// Nodes stored as silent that have spoken since, and when. A report that could not be written
+/// yet is a sign of life all the same: what it says is not known, but that its node is there.
+pub type Spoken = BTreeMap<NodeName, Timestamp>;
+
+/// No such node.
+pub static NOBODY: Spoken = Spoken::new();
 
 /// A complete answer: whoever carries it out chooses nothing.
 #[derive(Clone, Debug, Default, PartialEq)]

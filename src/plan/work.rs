@@ -268,7 +268,9 @@ impl<'a> Work<'a> {
             Some(node) => match node.liveness {
                 Liveness::Ready => None,
                 Liveness::Suspect | Liveness::Lost => {
-                    Some(self.now().since(self.watched(node.last_heard)))
+                    let heard = self.input.heard.get(&node.name).copied();
+                    let last = node.last_heard.max(heard.unwrap_or(node.last_heard));
+                    Some(self.now().since(self.watched(last)))
                 }
             },
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::apps::{Behaviour, image};
 use super::world::{STILL, World};
 use crate::model::{App, AppKey, RolloutPhase, Timestamp};
+use crate::plan::NOBODY;
 use crate::plan::{IdSource, Plan, PlanInput, Scope, Settings, plan};
 
 impl World {
@@ -29,6 +30,7 @@ impl World {
         let input = PlanInput {
             now,
             since: watched.map_or(now, |(lead, _)| lead.watched_since()),
+            heard: &NOBODY,
             snapshot: &self.store.snapshot,
             scope: Scope::All,
             settings: &settings,

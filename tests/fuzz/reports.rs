@@ -7,6 +7,7 @@ use evenkeel::api::agent::Report;
 use evenkeel::controller::node_report;
 use evenkeel::manifest::{Content, Defaults, Lookup, validate_files};
 use evenkeel::model::{Change, CommitId, Snapshot, Source, SourceSpec, Timestamp};
+use evenkeel::plan::NOBODY;
 use evenkeel::plan::observe::plan_report;
 use evenkeel::plan::sync::{SyncInput, plan_sync};
 use evenkeel::plan::{Decision, IdSource, Plan, PlanInput, Scope, Settings, check, plan};
@@ -67,6 +68,7 @@ fn next(cluster: &Snapshot) -> Plan {
     let input = PlanInput {
         now: NOW,
         since: NOW - Duration::from_secs(3600),
+        heard: &NOBODY,
         snapshot: cluster,
         scope: Scope::All,
         settings: &Settings::default(),

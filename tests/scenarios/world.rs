@@ -9,6 +9,7 @@ use evenkeel::model::{
     App, AppKey, Change, CommitId, Epoch, Event, Liveness, NodeName, Snapshot, Source, SourceName,
     SourceSpec, SyncOutcome, Timestamp,
 };
+use evenkeel::plan::NOBODY;
 use evenkeel::plan::dispatch::desired_set;
 use evenkeel::plan::observe::{plan_liveness, plan_report};
 use evenkeel::plan::operate::{Left, left_on, plan_restart};
@@ -137,6 +138,7 @@ impl World {
         let input = PlanInput {
             now: self.clock,
             since: Timestamp(0),
+            heard: &NOBODY,
             snapshot: &self.snapshot,
             scope: Scope::All,
             settings: &self.settings,

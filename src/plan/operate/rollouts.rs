@@ -9,6 +9,7 @@ use crate::model::{
     Actor, App, AppKey, Change, Event, EventKind, Goal, ReleaseState, Rollout, RolloutKind,
     RolloutPhase, Snapshot, Timestamp,
 };
+use crate::plan::NOBODY;
 
 fn name_of(kind: RolloutKind) -> &'static str {
     match kind {
@@ -181,6 +182,7 @@ pub fn plan_restart(
         now,
         // Nothing is judged here, only started.
         since: now,
+        heard: &NOBODY,
         snapshot,
         scope: Scope::All,
         settings,

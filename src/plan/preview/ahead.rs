@@ -13,6 +13,7 @@ use crate::model::{
     App, AppKey, Change, Goal, Instance, InstanceId, InstancePhase, InstanceStatus, Liveness,
     NodeName, Rejection, RolloutPhase, Snapshot, Timestamp,
 };
+use crate::plan::NOBODY;
 use crate::plan::place::Funnel;
 use crate::plan::{IdSource, PlanInput, PlanReport, Scope, Settings, plan};
 
@@ -62,6 +63,7 @@ pub fn run_ahead(
         let input = PlanInput {
             now: run.now,
             since: Timestamp(0),
+            heard: &NOBODY,
             snapshot: run.snapshot,
             scope: Scope::Apps(keys),
             settings,

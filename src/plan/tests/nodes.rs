@@ -80,6 +80,22 @@ fn a_lost_nodes_instances_move_after_the_time_the_app_allows() {
     assert_eq!(world.app("web").instances.len(), 3);
 }
 
+/// Its report could not be written yet, so it is stored as silent.
+#[test]
+fn a_node_that_has_spoken_is_not_given_up_before_its_word_is_written() {
+    let mut world = three_on_three();
+    silence(&mut world, &["a"], 61);
+    let spoke = world.now - Duration::from_secs(1);
+    world.heard.insert("a".parse().unwrap(), spoke);
+    let plan = world.plan();
+    assert!(plan.changes.is_empty(), "{:?}", plan.changes);
+    // From there on its silence counts anew, and is looked at in time.
+    assert_eq!(plan.wake_at[&key("web")], spoke + Duration::from_secs(60));
+    world.now = spoke + Duration::from_secs(60);
+    let stops = |c: &Change| matches!(c, Change::SetGoal { .. });
+    assert!(world.plan().changes.iter().any(stops));
+}
+
 #[test]
 fn hold_means_hold() {
     let mut world = World::new(&["a", "b", "c"]);

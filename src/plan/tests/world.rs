@@ -11,7 +11,7 @@ use crate::model::quantity::{CountOrPercent, Resources};
 use crate::model::spec::*;
 use crate::model::*;
 use crate::plan::statuses::next_statuses;
-use crate::plan::{IdSource, Plan, PlanInput, Scope, Settings, check, plan};
+use crate::plan::{IdSource, Plan, PlanInput, Scope, Settings, Spoken, check, plan};
 
 pub const MI: u64 = 1 << 20;
 
@@ -140,6 +140,8 @@ pub struct World {
     pub now: Timestamp,
     /// When the present leadership began to watch.
     pub since: Timestamp,
+    /// Nodes stored as silent that have spoken.
+    pub heard: Spoken,
     pub settings: Settings,
     pub ids: IdSource,
     pub behaviour: BTreeMap<String, Behaviour>,
@@ -168,6 +170,7 @@ impl World {
             snapshot: Snapshot::default(),
             now: Timestamp(1_700_000_000_000),
             since: Timestamp(0),
+            heard: Spoken::new(),
             settings: Settings::default(),
             ids: IdSource::new(1),
             behaviour: BTreeMap::new(),
@@ -250,6 +253,7 @@ impl World {
         let input = PlanInput {
             now: self.now,
             since: self.since,
+            heard: &self.heard,
             snapshot: &self.snapshot,
             scope: Scope::All,
             settings: &self.settings,

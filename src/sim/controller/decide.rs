@@ -27,12 +27,17 @@ impl Lead {
         let Some(image) = &self.image else { return };
         let time = self.clock.time(now);
         let since = self.clock.time(self.since);
+        let clock = &self.clock;
+        let heard = self
+            .hearing
+            .of_silent(self.epoch, image, |at| clock.time(at));
         let checked = self.checked;
         let mut planned = None;
         let mut plan = |observed: &[Change], apps: &BTreeSet<AppKey>, ids: &mut IdSource| {
             let input = PlanInput {
                 now: time,
                 since,
+                heard: &heard,
                 snapshot: image,
                 scope: Scope::Apps(apps),
                 settings,
