@@ -253,12 +253,17 @@ async fn calm(bench: &Arc<Bench>) -> BTreeMap<Script, Outcome> {
 fn choose(calm: &BTreeMap<Script, Outcome>) -> Vec<(Script, String)> {
     let all = all_of_them();
     let only = std::env::var("CRASH_ONLY").unwrap_or_default();
+    // `POINT:HIT`: that one alone, in every script that comes by so often.
+    let (only, one) = match only.split_once(':') {
+        Some((point, hit)) => (point, Some(hit.parse::<u32>().unwrap())),
+        None => (only.as_str(), None),
+    };
     let seed = number("CRASH_SEED").unwrap_or(1);
     let mut kills: Vec<(Script, String)> = Vec::new();
     for op in Op::ALL {
         for side in ["pre", "post"] {
             let point = format!("{}-{side}", op.name());
-            if super::housekeeping::OPS.contains(op) || !point.contains(&only) {
+            if super::housekeeping::OPS.contains(op) || !point.contains(only) {
                 continue;
             }
             let reaching: Vec<(Script, u32)> = calm
@@ -268,7 +273,11 @@ fn choose(calm: &BTreeMap<Script, Outcome>) -> Vec<(Script, String)> {
             assert!(!reaching.is_empty(), "no script reaches {point}");
             if all {
                 for (script, most) in reaching {
-                    let hits = all_hits(most).into_iter();
+                    let hits = match one {
+                        Some(hit) => Vec::from_iter((hit <= most).then_some(hit)),
+                        None => all_hits(most),
+                    };
+                    let hits = hits.into_iter();
                     kills.extend(hits.map(|hit| (script, format!("{point}:{hit}"))));
                 }
             } else {
