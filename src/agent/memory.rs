@@ -1,7 +1,8 @@
 //! Counts and ends that must outlive the agent, in one small file.
 //!
-//! Losing it costs counts, never an action, so it is written at most once per
-//! [`PAUSE`] and at the end; a damaged one is an empty one.
+//! Losing counts costs little, so it is written at most once per [`PAUSE`] and at the end; a
+//! damaged one is an empty one. Only what the next start waits for is written [`SOON`], before
+//! that start: else an agent that is killed would start a failing instance once more, too early.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,26 @@ use crate::failpoint::Op;
 use crate::model::InstanceId;
 
 use super::files;
-use super::step::Kept;
+use super::step::{Kept, Local};
 
 /// Shortest time between two writes.
 pub const PAUSE: Duration = Duration::from_secs(1);
 
+/// The same where an instance has one setback more than is written: less than the shortest
+/// wait before a start.
+pub const SOON: Duration = Duration::from_millis(25);
+
 type All = BTreeMap<InstanceId, Kept>;
+
+/// How long after the last write the next one is due.
+pub fn pause(saved: &All, local: &Local) -> Duration {
+    let written = |id| saved.get(id).map_or(0, |kept| kept.attempts);
+    let mut now = local.instances.iter();
+    match now.any(|(id, memory)| memory.kept.attempts > written(id)) {
+        true => SOON,
+        false => PAUSE,
+    }
+}
 
 /// The file. Blocking: use it off the async threads.
 #[derive(Debug, Clone)]
@@ -52,6 +67,18 @@ impl MemoryFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setback_is_written_before_the_start_that_waits_for_it() {
+        let id = InstanceId(uuid::Uuid::from_u128(1));
+        let mut local = Local::default();
+        local.instances.entry(id).or_default().kept.exits = 1;
+        assert_eq!(pause(&All::new(), &local), PAUSE);
+        local.instances.entry(id).or_default().kept.attempts = 1;
+        assert_eq!(pause(&All::new(), &local), SOON);
+        assert_eq!(pause(&local.kept(), &local), PAUSE);
+        assert!(SOON < crate::agent::step::backoff::MIN_DELAY);
+    }
 
     #[test]
     fn what_is_saved_is_loaded_and_damage_is_told() {

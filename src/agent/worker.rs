@@ -391,13 +391,14 @@ impl Worker {
         }
     }
 
-    /// Writes the memory if it changed, at most once per [`memory::PAUSE`].
+    /// Writes the memory if it changed, at most once per [`memory::PAUSE`]; soon where the next
+    /// start waits longer because of what would be lost.
     fn save_memory(&mut self) -> Option<Instant> {
         let (saved, at, busy) = &mut self.saved;
         if *busy {
             return None;
         }
-        let due = *at + memory::PAUSE;
+        let due = *at + memory::pause(saved, &self.local);
         if Instant::now() < due {
             return Some(due);
         }
