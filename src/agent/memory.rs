@@ -1,8 +1,9 @@
 //! Counts and ends that must outlive the agent, in one small file.
 //!
 //! Losing counts costs little, so it is written at most once per [`PAUSE`] and at the end; a
-//! damaged one is an empty one. Only what the next start waits for is written [`SOON`], before
-//! that start: else an agent that is killed would start a failing instance once more, too early.
+//! damaged one is an empty one. Only what the next start waits for is written [`SOON`]: an agent
+//! that is killed before starts a failing instance once more, too early. No start waits for the
+//! disk, so on one that is slower than the shortest back-off this may still happen.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

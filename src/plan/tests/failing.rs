@@ -120,15 +120,9 @@ fn a_first_release_that_failed_is_tried_again_when_an_operator_releases_it() {
 
 #[test]
 fn a_rollback_is_never_rolled_back() {
-    let mut world = update_to(Behaviour::Healthy, |s| s);
-    world.settle();
-    world.behave("web:3", Behaviour::CrashLoop);
-    world.behave("web:2", Behaviour::CrashLoop);
-    world.declare("web", "3", spec("web:3").replicas(3).surge(3, 3));
-    world.rounds(30);
+    let mut world = paused_rollback();
     let rollout = world.app("web").rollout.clone().unwrap();
     assert!(rollout.is_rollback());
-    assert_eq!(rollout.phase, RolloutPhase::Paused);
     assert_eq!(
         world
             .told(EventKind::RolloutStarted)
@@ -142,10 +136,7 @@ fn a_rollback_is_never_rolled_back() {
     world.behave("web:2", Behaviour::Healthy);
     world.settle();
     assert_eq!(world.serving("web"), "web:2 x3");
-    assert_eq!(
-        world.app("web").rollout.as_ref().unwrap().phase,
-        RolloutPhase::Succeeded
-    );
+    assert_eq!(phase(&world), RolloutPhase::Succeeded);
 }
 
 /// A rollback to a release that crashes in each run by now, three times so far: it is paused.
@@ -157,7 +148,6 @@ fn paused_rollback() -> World {
     world.declare("web", "3", spec("web:3").replicas(3).surge(3, 3));
     world.rounds(30);
     assert_eq!(phase(&world), RolloutPhase::Paused);
-    world.watch();
     world
 }
 
@@ -169,6 +159,7 @@ fn phase(world: &World) -> RolloutPhase {
 #[test]
 pub(super) fn the_time_in_which_a_rollback_is_paused_does_not_count_against_it() {
     let mut world = paused_rollback();
+    world.watch();
     world.wait(3600);
     world.behave("web:2", Behaviour::Healthy);
     world.nodes_act();
@@ -185,6 +176,7 @@ pub(super) fn the_time_in_which_a_rollback_is_paused_does_not_count_against_it()
 #[test]
 fn an_image_that_a_node_cannot_get_holds_no_complete_rollback_up() {
     let mut world = paused_rollback();
+    world.watch();
     world.behave("web:2", Behaviour::Healthy);
     world.nodes_act();
     world.wait(60);
@@ -204,6 +196,7 @@ fn an_image_that_a_node_cannot_get_holds_no_complete_rollback_up() {
 #[test]
 fn a_paused_rollback_goes_on_only_when_its_crash_loop_is_over() {
     let mut world = paused_rollback();
+    world.watch();
     world.behave("web:2", Behaviour::Healthy);
     world.nodes_act();
     let (healthy, settles) = (world.now, spec("web:2").restart.stable_after());
