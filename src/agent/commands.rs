@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,16 +63,17 @@ impl Commands {
         let client = self.client.clone();
         let runtimes = self.runtimes.clone();
         let slot = Arc::clone(&self.slots).try_acquire_owned();
-        let cancel = self.cancel.clone();
+        let ending = self.cancel.clone();
         self.tasks.spawn(async move {
-            let (said, output) = mpsc::channel(BACKLOG);
+            let (said, heard) = mpsc::channel(1);
+            let (hand, output) = mpsc::channel(BACKLOG);
             let (end, ended) = oneshot::channel();
-            // An answer that comes early leaves the body where it is: with this it goes, too.
-            let left = CancellationToken::new();
-            let frames = frames(output, ended).take_until(left.clone().cancelled_owned());
+            // An answer may come before its request's body is over: then nobody reads on.
+            let left = ending.child_token();
+            let handing = hand_on(heard, hand, left.clone());
             let sent = async {
                 let _left = left.drop_guard();
-                client.agent_send(answer, frames).await
+                client.agent_send(answer, frames(output, ended)).await
             };
             let running = async {
                 let result = match &slot {
@@ -81,19 +82,49 @@ impl Commands {
                         "this node runs {AT_ONCE} commands already; try again when one has ended"
                     ))),
                 };
+                let result = match result {
+                    Err(_) if ending.is_cancelled() => Err(refused("the agent is ending".into())),
+                    result => result,
+                };
                 // Nobody waits for it where the reader has left.
                 let _ = end.send(result);
             };
-            // When sending ends, the reader has left, and that ends the command.
-            let both = async { tokio::join!(sent, running) };
-            tokio::select! {
-                () = cancel.cancelled() => {}
-                (sent, ()) = both => if let Err(error) = sent {
-                    let instance = request.instance;
-                    tracing::debug!(%instance, %error, "a command's output was not taken");
-                },
+            if let (Err(error), (), ()) = tokio::join!(sent, running, handing) {
+                let instance = request.instance;
+                tracing::debug!(%instance, %error, "a command's output was not taken");
             }
         });
+    }
+
+    /// Returns once the agent ends and the commands have ended with it.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (cancel, tasks) = (self.cancel.clone(), self.tasks.clone());
+        async move {
+            cancel.cancelled().await;
+            tasks.close();
+            tasks.wait().await;
+        }
+    }
+}
+
+/// Until one end closes or the reader has `left`; then the command hears that nobody listens,
+/// whatever becomes of the body.
+async fn hand_on(
+    mut heard: mpsc::Receiver<Said>,
+    hand: mpsc::Sender<Said>,
+    left: CancellationToken,
+) {
+    let handing = async {
+        while let Some(piece) = heard.recv().await {
+            if hand.send(piece).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = left.cancelled() => {}
+        () = hand.closed() => {}
+        () = handing => {}
     }
 }
 
@@ -152,7 +183,7 @@ impl Frames {
             return Some(match self.ended.take()?.await {
                 Ok(Ok(code)) => ExecFrame::Exited { code },
                 Ok(Err(error)) => failed(error.message),
-                Err(_) => failed("the agent is ending"),
+                Err(_) => failed("the agent did not see how it ended"),
             });
         };
         if bytes.len() > MAX_CHUNK_BYTES {
@@ -185,6 +216,8 @@ fn failed(message: impl Into<String>) -> ExecFrame {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
+
     use super::*;
 
     async fn lines(said: Vec<Said>, end: Option<Result<i32, Error>>) -> Vec<ExecFrame> {
@@ -223,7 +256,7 @@ mod tests {
         assert_eq!(got, [failed("no shell")]);
         assert_eq!(
             lines(Vec::new(), None).await,
-            [failed("the agent is ending")]
+            [failed("the agent did not see how it ended")]
         );
     }
 

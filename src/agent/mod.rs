@@ -163,10 +163,12 @@ impl Agent {
             logs: logs::Sender::new(client.clone(), runtimes.clone(), cancel.clone()),
             commands: commands::Commands::new(client, runtimes.clone(), cancel.clone()),
         };
+        let commands = stream.commands.ended();
 
         let mut tasks = Tasks::new(cancel.clone());
         tasks.spawn("worker", worker.run());
         tasks.spawn("reporter", reporter.run(cancel.clone()));
+        tasks.spawn("commands", commands);
         tasks.spawn("stream", stream.run(ledger, orders, cancel.clone()));
         tasks.spawn("facts", facts::keep(config, runtimes, facts, cancel));
         tasks.run().await

@@ -1,11 +1,12 @@
 //! `exec APP -- COMMAND` through the real agent into containers and plain processes.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::cluster::{Cluster, LONG, pause};
+use crate::running::runs;
 use crate::specs::{Version, web};
 
 const PROCESS: &str = r#"apiVersion: evenkeel.dev/v1
@@ -17,20 +18,6 @@ spec:
   rollout: {minHealthyTime: 100ms}
   stopGracePeriod: 1s
 "#;
-
-/// Whether a process of this machine was started with these arguments, in a container or not.
-fn runs(arguments: &str) -> bool {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    processes
-        .filter_map(|p| std::fs::read(p.path().join("cmdline")).ok())
-        .any(|line| {
-            let words: Vec<_> = line
-                .split(|b| *b == 0)
-                .map(String::from_utf8_lossy)
-                .collect();
-            words.join(" ").trim_end() == arguments
-        })
-}
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let end = Instant::now() + LONG;
@@ -46,7 +33,7 @@ async fn commands_run_inside_containers_and_processes() {
         ("web.yaml", &*web(Version::Good("one"))),
         ("proc.yaml", PROCESS),
     ];
-    let c = Cluster::start(&files).await;
+    let mut c = Cluster::start(&files).await;
     let commit = c.repo.head("main").unwrap().to_string();
     for app in ["web", "proc"] {
         c.wait_healthy(app, &commit).await;
@@ -58,6 +45,7 @@ async fn commands_run_inside_containers_and_processes() {
     }
     who_did_it_is_written_down(&c).await;
     only_who_may_can(&c).await;
+    the_agent_takes_its_commands_along(&mut c).await;
 }
 
 fn both_outputs_and_the_exit_code_come_through(c: &Cluster, app: &str) {
@@ -116,8 +104,16 @@ async fn what_takes_too_long_is_killed(c: &Cluster, app: &str) {
 }
 
 async fn what_nobody_reads_is_killed(c: &Cluster, app: &str) {
+    let (mut client, sleep) = running(c, app).await;
+    client.kill().unwrap();
+    client.wait().unwrap();
+    until("killed with its reader", || !runs(&sleep)).await;
+}
+
+/// Somebody who waits for a command, and the command, which runs.
+async fn running(c: &Cluster, app: &str) -> (Child, String) {
     let sleep = format!("sleep 41{}", fastrand::u32(10_000..99_999));
-    let mut client = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+    let client = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
         .args(["exec", app, "--timeout", "1h", "--"])
         .args(sleep.split(' '))
         .env("EVENKEEL_DATA_DIR", c.data_dir())
@@ -125,9 +121,17 @@ async fn what_nobody_reads_is_killed(c: &Cluster, app: &str) {
         .spawn()
         .unwrap();
     until("running", || runs(&sleep)).await;
-    client.kill().unwrap();
-    client.wait().unwrap();
-    until("killed with its reader", || !runs(&sleep)).await;
+    (client, sleep)
+}
+
+async fn the_agent_takes_its_commands_along(c: &mut Cluster) {
+    let mut in_container = running(c, "web").await;
+    let mut in_process = running(c, "proc").await;
+    c.stop().await;
+    for (client, sleep) in [&mut in_container, &mut in_process] {
+        until("ended with its agent", || !runs(sleep)).await;
+        assert!(!client.wait().unwrap().success());
+    }
 }
 
 async fn the_instance_can_be_chosen(c: &Cluster, app: &str) {

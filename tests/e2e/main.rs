@@ -24,6 +24,8 @@ mod pg;
 
 #[path = "../support/registry.rs"]
 mod registry;
+#[path = "../support/running.rs"]
+mod running;
 #[path = "../support/tls.rs"]
 mod tls;
 

@@ -79,6 +79,9 @@ impl Harness for FakeHarness {
     fn exec_hang(&self) -> Vec<String> {
         vec!["hang".into()]
     }
+    fn exec_process(&self, _seconds: u32) -> Option<Vec<String>> {
+        None
+    }
     fn exec_both(&self, out: &str, err: &str) -> Vec<String> {
         vec!["both".into(), out.into(), err.into()]
     }

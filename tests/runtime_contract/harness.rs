@@ -59,6 +59,10 @@ pub trait Harness: Send + Sync {
     fn exec_hang(&self) -> Vec<String> {
         sh("sleep 1000")
     }
+    /// One that sleeps for that many seconds as the process that it says; `None`: it is none.
+    fn exec_process(&self, seconds: u32) -> Option<Vec<String>> {
+        Some(vec!["sleep".into(), seconds.to_string()])
+    }
     /// A command that writes `out` to its output and `err` to its error output.
     fn exec_both(&self, out: &str, err: &str) -> Vec<String> {
         sh(&format!("printf {out}; printf {err} >&2"))

@@ -14,11 +14,14 @@
 
 #[macro_use]
 mod rules;
+mod commands;
 #[path = "../support/desired.rs"]
 mod desired;
 #[path = "../support/engine.rs"]
 mod engine;
 mod harness;
+#[path = "../support/running.rs"]
+mod running;
 
 mod docker;
 mod fake;

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use evenkeel::agent::runtime::{Error, FoundState, Hint, LogQuery, Runtime, Said};
+use evenkeel::agent::runtime::{FoundState, Hint, LogQuery};
+use evenkeel::model::FailureKind;
 use evenkeel::model::spec::{Limits, PullPolicy};
-use evenkeel::model::{FailureKind, InstanceId};
 use futures_util::StreamExt as _;
 
+pub use crate::commands::*;
 use crate::harness::{
     Behaviour, Harness, instance, instance_with, run, until_exited, until_running,
 };
@@ -27,6 +28,7 @@ macro_rules! contract {
             output_can_be_followed
             commands_run_inside
             commands_are_heard_while_they_run
+            a_command_ends_with_its_reader
             changes_are_hinted
             limits_change_on_the_live_instance
             instances_survive_their_agent
@@ -48,7 +50,7 @@ macro_rules! contract {
     };
 }
 
-const GRACE: Duration = Duration::from_secs(5);
+pub const GRACE: Duration = Duration::from_secs(5);
 
 /// Leaves nothing behind.
 pub async fn clean_up(h: &dyn Harness) {
@@ -212,77 +214,6 @@ pub async fn output_can_be_followed(h: &dyn Harness) {
     while let Some(line) = lines.next().await {
         line.expect("it ends with the instance, without an error");
     }
-}
-
-pub async fn commands_run_inside(h: &dyn Harness) {
-    let r = h.runtime();
-    let it = instance(h, Behaviour::RunOn);
-    run(h, &it).await.unwrap();
-    until_running(&*r, it.id).await;
-    let limit = Duration::from_secs(10);
-    let result = r.exec(it.id, &h.exec_exit(3), limit).await.unwrap();
-    assert_eq!(result.code, 3);
-    let result = r.exec(it.id, &h.exec_print("hi"), limit).await.unwrap();
-    assert_eq!((result.code, result.output.trim()), (0, "hi"));
-    let began = Instant::now();
-    let short = Duration::from_millis(300);
-    assert!(r.exec(it.id, &h.exec_hang(), short).await.is_err());
-    assert!(began.elapsed() < Duration::from_secs(5));
-    r.stop(it.id, GRACE).await.unwrap();
-    assert!(r.exec(it.id, &h.exec_exit(0), limit).await.is_err());
-}
-
-/// Runs it to its end with somebody who listens: code, output, error output.
-async fn listen(
-    r: &dyn Runtime,
-    id: InstanceId,
-    command: &[String],
-) -> (Result<i32, Error>, Vec<u8>, Vec<u8>) {
-    let (said, mut heard) = tokio::sync::mpsc::channel(1);
-    let listening = async {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        while let Some(piece) = heard.recv().await {
-            match piece {
-                Said::Out(bytes) => out.extend_from_slice(&bytes),
-                Said::Err(bytes) => err.extend_from_slice(&bytes),
-            }
-        }
-        (out, err)
-    };
-    let limit = Duration::from_secs(10);
-    let (ended, (out, err)) = tokio::join!(r.exec_streamed(id, command, limit, said), listening);
-    (ended, out, err)
-}
-
-pub async fn commands_are_heard_while_they_run(h: &dyn Harness) {
-    let r = h.runtime();
-    let it = instance(h, Behaviour::RunOn);
-    run(h, &it).await.unwrap();
-    until_running(&*r, it.id).await;
-    let (ended, out, err) = listen(&*r, it.id, &h.exec_both("one", "two")).await;
-    assert_eq!(
-        (ended.unwrap(), &*out, &*err),
-        (0, &b"one"[..], &b"two"[..])
-    );
-    let (ended, ..) = listen(&*r, it.id, &h.exec_exit(3)).await;
-    assert_eq!(ended.unwrap(), 3);
-
-    // A deadline ends it, and so does who listened by leaving.
-    let began = Instant::now();
-    let (said, _heard) = tokio::sync::mpsc::channel(1);
-    let short = Duration::from_millis(300);
-    let late = r.exec_streamed(it.id, &h.exec_hang(), short, said).await;
-    late.unwrap_err();
-    let (said, heard) = tokio::sync::mpsc::channel(1);
-    drop(heard);
-    let long = Duration::from_secs(1000);
-    let alone = r.exec_streamed(it.id, &h.exec_hang(), long, said).await;
-    assert!(alone.unwrap_err().message.contains("nobody reads"));
-    assert!(began.elapsed() < Duration::from_secs(10));
-
-    r.stop(it.id, GRACE).await.unwrap();
-    let (ended, ..) = listen(&*r, it.id, &h.exec_exit(0)).await;
-    assert!(ended.is_err());
 }
 
 pub async fn changes_are_hinted(h: &dyn Harness) {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::exec::{StartExecOptions, StartExecResults};
-use bollard::models::ExecConfig;
+use bollard::models::{ExecConfig, ExecInspectResponse};
 use futures_util::StreamExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::mpsc;
 
 use super::engine::CALL_DEADLINE;
-use super::error;
+use super::error::{self, CallError};
 use super::{Inner, no_container};
 use crate::agent::runtime::{Error, ExecResult, Said, out_of_time, reader_left};
 use crate::model::{FailureKind, InstanceId};
@@ -23,6 +23,10 @@ const OUTPUT_BYTES: usize = 4096;
 /// The end of the stream comes a moment before the Engine has the exit code.
 const EXIT_CODE_DEADLINE: Duration = Duration::from_secs(5);
 
+/// For a command to be gone after its reader has left or its time is up.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+const KILL_POLL: Duration = Duration::from_millis(10);
+
 impl Inner {
     pub(super) async fn exec(
         &self,
@@ -32,7 +36,10 @@ impl Inner {
     ) -> Result<ExecResult, Error> {
         let exec = self.prepare_exec(id, command).await?;
         let mut output = Vec::new();
-        let keeping = self.run_to_end(&exec, Sink::Keep(&mut output));
+        let keeping = async {
+            let said = self.begin_exec(&exec).await?;
+            self.follow_exec(&exec, said, Sink::Keep(&mut output)).await
+        };
         let ended = tokio::time::timeout(timeout, keeping).await;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
         match ended {
@@ -64,8 +71,12 @@ impl Inner {
         said: mpsc::Sender<Said>,
     ) -> Result<i32, Error> {
         let exec = self.prepare_exec(id, command).await?;
+        if said.is_closed() {
+            return Err(reader_left());
+        }
+        let output = self.begin_exec(&exec).await?;
         let why = tokio::select! {
-            ended = self.run_to_end(&exec, Sink::Tell(&said)) => return ended,
+            ended = self.follow_exec(&exec, output, Sink::Tell(&said)) => return ended,
             () = said.closed() => reader_left(),
             () = tokio::time::sleep(timeout) => out_of_time(timeout),
         };
@@ -92,31 +103,40 @@ impl Inner {
         Ok(created.id)
     }
 
-    async fn run_to_end(&self, exec: &str, mut sink: Sink<'_>) -> Result<i32, Error> {
+    /// What it will say. Dropped half way, it may run or not.
+    async fn begin_exec(&self, exec: &str) -> Result<StartExecResults, Error> {
         let start = StartExecOptions {
             detach: false,
             tty: false,
             output_capacity: None,
         };
-        let attached = self
-            .engine
+        self.engine
             .call(CALL_DEADLINE, |docker| async move {
                 docker.start_exec(exec, Some(start)).await
             })
             .await
-            .map_err(|error| error::of_start(&error))?;
-        if let StartExecResults::Attached {
-            output: mut stream, ..
-        } = attached
-        {
-            while let Some(frame) = stream.next().await {
+            .map_err(|error| error::of_start(&error))
+    }
+
+    /// Its exit code, once all of its output is taken.
+    async fn follow_exec(
+        &self,
+        exec: &str,
+        attached: StartExecResults,
+        mut sink: Sink<'_>,
+    ) -> Result<i32, Error> {
+        if let StartExecResults::Attached { mut output, .. } = attached {
+            while let Some(frame) = output.next().await {
                 let frame = frame.map_err(|e| error::of_call(&e.into()))?;
                 sink.take(frame).await;
             }
         }
         let deadline = tokio::time::Instant::now() + EXIT_CODE_DEADLINE;
         loop {
-            let state = self.inspect_exec(exec).await?;
+            let state = self
+                .inspect_exec(exec)
+                .await
+                .map_err(|error| error::of_call(&error))?;
             if let (Some(code), false) = (state.exit_code, state.running.unwrap_or(false)) {
                 return Ok(i32::try_from(code).unwrap_or(i32::MAX));
             }
@@ -130,37 +150,57 @@ impl Inner {
         }
     }
 
-    async fn inspect_exec(
-        &self,
-        exec: &str,
-    ) -> Result<bollard::models::ExecInspectResponse, Error> {
+    async fn inspect_exec(&self, exec: &str) -> Result<ExecInspectResponse, CallError> {
         self.engine
             .call(CALL_DEADLINE, |docker| async move {
                 docker.inspect_exec(exec).await
             })
             .await
-            .map_err(|error| error::of_call(&error))
     }
 
-    /// The Engine cannot end an exec, so its process is killed from outside, if
-    /// it can be seen from here and is for certain in that container. Otherwise it
-    /// is left: a stray probe is a smaller evil than a stranger's process killed.
+    /// Returns once its process is gone, or never comes. The Engine cannot end an exec, so its
+    /// process is killed from outside, if it can be seen from here and is for certain in that
+    /// container. Otherwise it is left: a stray probe is a smaller evil than a stranger's
+    /// process killed.
     async fn kill_exec(&self, exec: &str) {
-        let Ok(state) = self.inspect_exec(exec).await else {
-            return;
-        };
-        let (Some(pid), Some(container), Some(true)) =
-            (state.pid, state.container_id, state.running)
-        else {
-            return;
-        };
-        let Ok(root) = i32::try_from(pid) else { return };
-        for pid in tree_of(root) {
-            if pid > 1 && is_in_container(pid, &container) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        let killing = async {
+            // The Engine begins it after it has answered, and knows its process later still.
+            while let Some(process) = self.process_of(exec).await {
+                if process.is_some_and(|(pid, container)| !kill_tree(pid, &container)) {
+                    return;
+                }
+                tokio::time::sleep(KILL_POLL).await;
             }
+        };
+        if tokio::time::timeout(KILL_DEADLINE, killing).await.is_err() {
+            tracing::warn!(
+                exec,
+                "a command that nobody waits for could not be ended in time"
+            );
         }
     }
+
+    /// Its first process and container; `Some(None)`: not known, or not begun; `None`: it is over.
+    async fn process_of(&self, exec: &str) -> Option<Option<(i32, String)>> {
+        let state = match self.inspect_exec(exec).await {
+            Ok(state) if state.exit_code.is_some() => return None,
+            Ok(state) => state,
+            Err(error) if error.is_not_found() => return None,
+            Err(_) => return Some(None),
+        };
+        let pid = state.pid.and_then(|pid| i32::try_from(pid).ok());
+        Some(pid.filter(|pid| *pid > 1).zip(state.container_id))
+    }
+}
+
+/// Kills all of it that is in the container; whether anything was.
+fn kill_tree(root: i32, container: &str) -> bool {
+    let inside = |pid: &i32| *pid > 1 && is_in_container(*pid, container);
+    let tree: Vec<_> = tree_of(root).into_iter().filter(inside).collect();
+    for pid in &tree {
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+    }
+    !tree.is_empty()
 }
 
 /// Where output goes.
