@@ -36,6 +36,9 @@ await() {
   return 1
 }
 
+# Not if it only waits to be reaped: the first process of a container may never do that.
+runs() { grep -Eq '^State:[[:space:]]+[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null; }
+
 # The log of the last attempt is kept: it says why.
 try() {
   # Not through the function: what is started must be the process whose number is kept.
@@ -84,10 +87,10 @@ stop)
   grep -qz dockerd "/proc/$pid/cmdline" 2>/dev/null || exit 0
   as_root kill "$pid"
   end=$((SECONDS + deadline))
-  while [ -e "/proc/$pid" ] && [ $SECONDS -lt $end ]; do
+  while runs "$pid" && [ $SECONDS -lt $end ]; do
     sleep 0.2
   done
-  [ ! -e "/proc/$pid" ] || {
+  ! runs "$pid" || {
     echo "engine: dockerd (process $pid) does not end (log: $state/dockerd.log)" >&2
     exit 1
   }
