@@ -3,6 +3,12 @@
 SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
+# Tests start Engines, networks and control groups: what cargo builds as you it runs as root.
+ifneq ($(shell id -u),0)
+HOST := $(subst -,_,$(shell PATH='$(PATH)' rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr a-z A-Z))
+export CARGO_TARGET_$(HOST)_RUNNER := sudo -E -H
+endif
+
 .PHONY: crash-points fuzz libfuzzer demo test plan-test lint bench setup engine images
 
 # From a fresh machine to a cluster that rolls out, rolls back and heals itself.

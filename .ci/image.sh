@@ -10,7 +10,10 @@ set -euo pipefail
 
 socket=${DOCKER_HOST:-unix:///var/run/docker.sock}
 socket=${socket#unix://}
-engine() { curl -sS --fail-with-body --max-time 120 --unix-socket "$socket" "$@"; }
+# Only root may use most Engines.
+sudo=()
+[ "$(id -u)" = 0 ] || [ -w "$socket" ] || sudo=(sudo)
+engine() { "${sudo[@]}" curl -sS --fail-with-body --max-time 120 --unix-socket "$socket" "$@"; }
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -36,6 +36,7 @@ need iproute2 have ip
 need iptables have iptables
 need busybox-static static_busybox
 need postgresql postgres
+need docker-registry have docker-registry
 have dockerd || engine_answers || missing+=(docker.io)
 
 if [ ${#missing[@]} -gt 0 ]; then

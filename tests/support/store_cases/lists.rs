@@ -85,6 +85,27 @@ pub fn lists() -> Vec<Case> {
             ],
         ),
         tried(
+            "a release goes with the change of the target that was it, whatever else changes",
+            vec![
+                (vec![Change::AddRelease(release(0, 2, 2))], true),
+                (
+                    vec![
+                        target(2),
+                        forget_instance(4),
+                        forget_release(1),
+                        Change::SetSuspension {
+                            app: app(0),
+                            suspension: None,
+                        },
+                        declare(0, 0, 3),
+                    ],
+                    true,
+                ),
+                (vec![forget_release(2), declare(0, 0, 4)], false),
+                (vec![target(2), declare(0, 0, 4)], true),
+            ],
+        ),
+        tried(
             "no two of the same",
             vec![
                 (vec![Change::AddRelease(release(0, 9, 1))], false),
