@@ -30,10 +30,10 @@ pub struct Controller {
     pub folder: tempfile::TempDir,
 }
 
-/// Leases are short here, so that takeovers are quick.
+/// Leases are short here, so that takeovers are quick, and still outlast the stalls of a busy disk.
 pub fn options(holder: &str) -> Options {
     let mut options = Options::new("test", holder, format!("http://{holder}"));
-    options.lease_ttl = Duration::from_secs(3);
+    options.lease_ttl = Duration::from_secs(8);
     options.follow_interval = Duration::from_millis(100);
     options
 }
