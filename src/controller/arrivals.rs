@@ -230,7 +230,7 @@ fn follow(
     let input = PlanInput {
         now,
         since: leading.watched_since(),
-        heard: &handle.heard_of_silent(leading, snapshot, now),
+        heard: &handle.heard_of_silent(leading, snapshot, &apps, now),
         snapshot,
         scope: Scope::Apps(&apps),
         settings: &handle.0.options.settings,

@@ -1,7 +1,7 @@
 //! What nodes say, and their silence. What it means is decided in
 //! `plan::observe`; a report that brings nothing new costs no transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -12,7 +12,7 @@ use super::image::Leading;
 use super::leadership::chain;
 use super::{Error, Handle, Refusal, lock};
 use crate::api::agent::Report;
-use crate::model::{NodeName, Snapshot, Timestamp};
+use crate::model::{AppKey, NodeName, Snapshot, Timestamp};
 use crate::plan::Spoken;
 use crate::plan::hearing::Order;
 use crate::plan::observe::{
@@ -113,15 +113,16 @@ impl Handle {
         Some(leading.now() - at.elapsed())
     }
 
-    /// The nodes of `snapshot` that are stored as silent and have spoken in this leadership.
+    /// The nodes of these apps that are stored as silent and have spoken in this leadership.
     pub(super) fn heard_of_silent(
         &self,
         leading: &Leading,
         snapshot: &Snapshot,
+        apps: &BTreeSet<AppKey>,
         now: Timestamp,
     ) -> Spoken {
         let hearing = &lock(&self.0.agents).hearing;
-        hearing.of_silent(leading.epoch, snapshot, |at| now - at.elapsed())
+        hearing.of_silent(leading.epoch, snapshot, apps, |at| now - at.elapsed())
     }
 }
 

@@ -255,11 +255,6 @@ impl Reconciler {
     /// others. Nobody is kept from deciding meanwhile: what changes is marked again.
     async fn look(&mut self, apps: &BTreeSet<AppKey>, leading: &Leading) -> BTreeSet<AppKey> {
         let settings = self.handle.0.options.settings;
-        let now = self.handle.now();
-        let heard = self
-            .handle
-            .read(|s| self.handle.heard_of_silent(leading, s, now))
-            .unwrap_or_default();
         let mut moving = BTreeSet::new();
         for app in apps {
             let now = self.handle.now();
@@ -271,7 +266,7 @@ impl Reconciler {
                 let input = PlanInput {
                     now,
                     since: leading.watched_since(),
-                    heard: &heard,
+                    heard: &self.handle.heard_of_silent(leading, snapshot, &one, now),
                     snapshot,
                     scope: Scope::Apps(&one),
                     settings: &settings,
@@ -303,7 +298,7 @@ impl Reconciler {
                 let input = PlanInput {
                     now,
                     since: leading.watched_since(),
-                    heard: &self.handle.heard_of_silent(leading, snapshot, now),
+                    heard: &self.handle.heard_of_silent(leading, snapshot, apps, now),
                     snapshot,
                     scope: Scope::Apps(apps),
                     settings: &settings,

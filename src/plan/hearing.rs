@@ -143,20 +143,21 @@ impl<T: Copy> Hearing<T> {
         nodes.find(|node| !told(node) && expected(node))
     }
 
-    /// The nodes stored as silent that have spoken in this leadership, at what time.
-    pub fn of_silent(
+    /// The nodes with instances of these apps that are stored as silent and have spoken in this
+    /// leadership, at what time. Of others no plan of these apps asks.
+    pub fn of_silent<'a>(
         &self,
         epoch: Epoch,
         snapshot: &Snapshot,
+        apps: impl IntoIterator<Item = &'a AppKey>,
         time: impl Fn(T) -> Timestamp,
     ) -> Spoken {
-        let silent = snapshot
-            .nodes
-            .values()
-            .filter(|node| node.liveness != Liveness::Ready);
-        let spoken = silent.filter_map(|node| {
-            let at = self.last_heard_of(epoch, &node.name)?;
-            Some((node.name.clone(), time(at)))
+        let apps = apps.into_iter().filter_map(|app| snapshot.apps.get(app));
+        let hosts = apps.flat_map(|app| app.instances.values().map(|i| &i.node));
+        let silent = hosts.filter(|name| !snapshot.hears(name));
+        let spoken = silent.filter_map(|name| {
+            let at = self.last_heard_of(epoch, name)?;
+            Some((name.clone(), time(at)))
         });
         spoken.collect()
     }

@@ -64,6 +64,7 @@ pub struct PlanInput<'a> {
     /// Since when this leadership has watched, by the same clock. What nobody saw is no
     /// evidence: deadlines and silence count from here at the earliest.
     pub since: Timestamp,
+    /// At least those with instances of the apps in `scope`.
     pub heard: &'a Spoken,
     pub snapshot: &'a Snapshot,
     pub scope: Scope<'a>,

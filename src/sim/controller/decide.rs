@@ -30,7 +30,7 @@ impl Lead {
         let clock = &self.clock;
         let heard = self
             .hearing
-            .of_silent(self.epoch, image, |at| clock.time(at));
+            .of_silent(self.epoch, image, image.apps.keys(), |at| clock.time(at));
         let checked = self.checked;
         let mut planned = None;
         let mut plan = |observed: &[Change], apps: &BTreeSet<AppKey>, ids: &mut IdSource| {
