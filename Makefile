@@ -5,8 +5,8 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Tests start Engines, networks and control groups: what cargo builds as you it runs as root.
 ifneq ($(shell id -u),0)
-HOST := $(subst -,_,$(shell PATH='$(PATH)' rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr a-z A-Z))
-export CARGO_TARGET_$(HOST)_RUNNER := sudo -E -H
+MACHINE := $(shell uname -m | tr a-z A-Z)
+export CARGO_TARGET_$(MACHINE)_UNKNOWN_LINUX_GNU_RUNNER := sudo -E -H
 endif
 
 .PHONY: crash-points fuzz libfuzzer demo test plan-test lint bench setup engine images

@@ -137,7 +137,7 @@ impl Inner {
                 .inspect_exec(exec)
                 .await
                 .map_err(|error| error::of_call(&error))?;
-            if let (Some(code), false) = (state.exit_code, state.running.unwrap_or(false)) {
+            if let Some(code) = exit_code(&state) {
                 return Ok(i32::try_from(code).unwrap_or(i32::MAX));
             }
             if tokio::time::Instant::now() >= deadline {
@@ -183,7 +183,7 @@ impl Inner {
     /// Its first process and container; `Some(None)`: not known, or not begun; `None`: it is over.
     async fn process_of(&self, exec: &str) -> Option<Option<(i32, String)>> {
         let state = match self.inspect_exec(exec).await {
-            Ok(state) if state.exit_code.is_some() => return None,
+            Ok(state) if exit_code(&state).is_some() => return None,
             Ok(state) => state,
             Err(error) if error.is_not_found() => return None,
             Err(_) => return Some(None),
@@ -191,6 +191,11 @@ impl Inner {
         let pid = state.pid.and_then(|pid| i32::try_from(pid).ok());
         Some(pid.filter(|pid| *pid > 1).zip(state.container_id))
     }
+}
+
+/// `None`: it has not ended. Some Engines give a code also before that.
+fn exit_code(state: &ExecInspectResponse) -> Option<i64> {
+    state.exit_code.filter(|_| !state.running.unwrap_or(false))
 }
 
 /// Kills all of it that is in the container; whether anything was.
