@@ -73,6 +73,15 @@ async fn a_flood_neither_blocks_the_program_nor_the_supervisor() {
     let it = sh("trap 'exit 0' TERM; echo up; while :; do head -c 10000000 /dev/zero; done");
     host.run(&it).await.unwrap();
     host.first_line(it.id).await;
+    // Whenever it is asked, also in the middle of a rotation.
+    for _ in 0..500 {
+        let last = LogQuery {
+            tail: 1,
+            follow: false,
+        };
+        let mut lines = host.runtime.logs(it.id, last).await.unwrap();
+        assert!(lines.next().await.is_some());
+    }
     let began = std::time::Instant::now();
     let grace = std::time::Duration::from_secs(30);
     host.runtime.stop(it.id, grace).await.unwrap();

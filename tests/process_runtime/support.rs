@@ -111,8 +111,13 @@ impl Host {
     }
     /// The first line, once there is one.
     pub async fn first_line(&self, id: InstanceId) -> String {
-        until("there is output", async || !self.lines(id).await.is_empty()).await;
-        self.lines(id).await.remove(0)
+        let mut first = None;
+        until("there is output", async || {
+            first = self.lines(id).await.into_iter().next();
+            first.is_some()
+        })
+        .await;
+        first.unwrap()
     }
 }
 

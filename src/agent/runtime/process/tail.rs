@@ -32,14 +32,8 @@ impl Tail {
             inode: 0,
             partial: Vec::new(),
         };
-        // Newest first, held open while counting.
-        let mut files = Vec::new();
-        for age in 0..AGES {
-            match open(&path_of(dir, age))? {
-                Some(opened) => files.push(opened),
-                None => break,
-            }
-        }
+        // All of them held open while counting.
+        let files: Vec<_> = newest_first(dir).collect::<io::Result<_>>()?;
         let mut missing = lines;
         for (mut file, inode) in files {
             let (offset, found) = offset_of_last(&mut file, missing)?;
@@ -90,10 +84,8 @@ impl Tail {
     /// The file after the present one, if the present one is complete.
     fn next_file(&self) -> io::Result<Option<(File, u64)>> {
         let mut newer = None;
-        for age in 0..AGES {
-            let Some((file, inode)) = open(&path_of(&self.dir, age))? else {
-                break;
-            };
+        for opened in newest_first(&self.dir) {
+            let (file, inode) = opened?;
             if self.file.is_some() && inode == self.inode {
                 return Ok(newer);
             }
@@ -116,6 +108,33 @@ impl Tail {
             }
         }
     }
+}
+
+/// The files that are kept, each once, also while they are being renamed.
+///
+/// A rotation renames the oldest first and leaves one age without a file until
+/// it comes to the next, at last the age that is written. So one gap is not
+/// the end, and a file may be met again at the age after.
+fn newest_first(dir: &Path) -> impl Iterator<Item = io::Result<(File, u64)>> {
+    let mut gap = false;
+    let mut last = None;
+    (0..AGES)
+        .map_while(move |age| match open(&path_of(dir, age)).transpose() {
+            None if gap => None,
+            None => {
+                gap = true;
+                Some(None)
+            }
+            found => {
+                gap = false;
+                Some(found)
+            }
+        })
+        .flatten()
+        .filter(move |opened| match opened {
+            Ok((_, inode)) => last.replace(*inode) != Some(*inode),
+            Err(_) => true,
+        })
 }
 
 fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
@@ -192,6 +211,35 @@ mod tests {
             assert_eq!(got, expected, "{lines} lines");
         }
         assert_eq!(read(&mut Tail::open(dir.path(), 99).unwrap()).len(), 12);
+    }
+
+    /// As a rotation leaves them between two of its renames.
+    #[test]
+    fn a_rotation_that_is_half_done_hides_nothing() {
+        for gap in 0..3 {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = Rotating::open(dir.path(), limits());
+            for n in 0..20 {
+                log.write(format!("line {n:02}\n").as_bytes());
+            }
+            let before = read(&mut Tail::open(dir.path(), 99).unwrap());
+            assert_eq!(before.len(), 20);
+            for age in (gap..3).rev() {
+                std::fs::rename(path_of(dir.path(), age), path_of(dir.path(), age + 1)).unwrap();
+            }
+            let mut tail = Tail::open(dir.path(), 99).unwrap();
+            assert_eq!(read(&mut tail), before, "no file of age {gap}");
+        }
+    }
+
+    #[test]
+    fn a_file_met_twice_counts_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Rotating::open(dir.path(), limits());
+        log.write(b"one\ntwo\nthree\n");
+        std::fs::hard_link(path_of(dir.path(), 0), path_of(dir.path(), 1)).unwrap();
+        let mut tail = Tail::open(dir.path(), 4).unwrap();
+        assert_eq!(read(&mut tail), ["one", "two", "three"]);
     }
 
     #[test]
