@@ -84,8 +84,6 @@ pub(super) async fn run(handle: Handle, term: CancellationToken) {
     let Ok(leading) = handle.0.image.leading() else {
         return;
     };
-    // Of an earlier leadership: their senders were told so.
-    lock(&handle.0.arrivals).clear();
     let work = async {
         loop {
             let batch = next_batch(&mut lock(&handle.0.arrivals));

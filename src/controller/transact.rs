@@ -221,6 +221,8 @@ impl Handle {
     pub(super) async fn lead(&self, leading: Leading, snapshot: Snapshot) {
         let mut writer = self.0.writer.lock().await;
         self.0.image.replace(snapshot);
+        // Of an earlier leadership: their senders were told so. Before anybody can report to this one.
+        lock(&self.0.arrivals).clear();
         {
             let mut state = self.0.image.state_mut();
             state.part = Part::Leader(leading);

@@ -408,6 +408,12 @@ pub fn advance(work: &mut Work<'_>) {
     // Times to come: the clock was put back since. What is waited for counts anew.
     next.progress_at = next.progress_at.min(work.now());
     next.baking_since = next.baking_since.map(|at| at.min(work.now()));
+    // A first start on nodes that joined since: they too are asked which bytes the tag brought.
+    if next.from.is_none() && release.image().is_some() && release.pinned_image.is_none() {
+        let instances = work.app.instances.values();
+        let placed = instances.filter(|i| i.release == release.id && i.wants_run());
+        next.prepare.extend(placed.map(|i| i.node.clone()));
+    }
     if healthy_u32 > next.best_healthy {
         next.best_healthy = healthy_u32;
         next.progress_at = work.now();

@@ -18,7 +18,7 @@ metadata: {{name: {name}, project: shop}}
 spec:
   process: {{command: ["/bin/sh", "-c", "exec sleep 1000"]}}
   env: {{VERSION: "{version}", DB_PASSWORD: "hunter-{version}"}}
-  resources: {{requests: {{memory: {memory}}}, limits: {{memory: 900Gi, cpu: 500m}}}}
+  resources: {{requests: {{memory: {memory}, cpu: 50m}}, limits: {{memory: 900Gi, cpu: 500m}}}}
   rollout: {{minHealthyTime: 300ms}}
   stopGracePeriod: 1s
 "#

@@ -21,7 +21,7 @@ spec:
   process: {{command: ["/bin/sh", "-c", '{script}']}}
   env: {{VERSION: "{version}"}}
   replicas: 2
-  resources: {{limits: {{memory: 64Mi, cpu: 500m}}}}
+  resources: {{requests: {{memory: 64Mi, cpu: 50m}}, limits: {{memory: 64Mi, cpu: 500m}}}}
   rollout: {{minHealthyTime: 300ms, startAttempts: 2}}
   restart: {{backoff: 200ms}}
   stopGracePeriod: 1s

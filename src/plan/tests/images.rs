@@ -107,3 +107,29 @@ fn a_node_that_comes_back_gets_the_image_before_the_first_old_one_stops() {
     world.plan();
     assert_eq!(stopped(&world), 1);
 }
+
+/// It was not there when the rollout began. Its registry's word counts for all that come later.
+#[test]
+fn a_node_that_joined_since_tells_which_image_it_is() {
+    let mut world = World::new(&[]);
+    world.declare("web", "1", spec("web:1"));
+    world.rounds(2);
+    assert!(rollout(&world).prepare.is_empty());
+    let node = "a".parse::<NodeName>().unwrap();
+    world.add_node("a", 4000, 4096, &[]);
+    for _ in 0..2 {
+        world.plan();
+    }
+    assert_eq!(rollout(&world).prepare, [node.clone()].into());
+    let digest = "web@sha256:1".to_owned();
+    world.apply(&[Change::SetImage {
+        node,
+        image: "web:1".to_owned(),
+        state: Some(ImageState::Present {
+            digest: Some(digest.clone()),
+        }),
+    }]);
+    world.settle();
+    let release = world.app("web").target_release().unwrap();
+    assert_eq!(release.pinned_image, Some(digest));
+}

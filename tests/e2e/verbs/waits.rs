@@ -153,25 +153,25 @@ async fn a_long_wait_is_one_line_on_a_terminal_and_whole_lines_elsewhere() {
     });
 
     // It outlives a restart of the server. What ends it is told on a line of its own.
-    begin(&c, &slow("three", "4s")).await;
+    begin(&c, &slow("three", "8s")).await;
     let (code, made, _) = c.cli(&["token", "create", "jane", "-o", "json"]);
     assert_eq!(code, 0, "{made}");
     let made: Value = serde_json::from_str(&made).unwrap();
     let token = made["token"].as_str().unwrap();
-    let refused = terminal::start(watch(&c, XTERM, &["--token", token]), WIDE);
-    until(&refused, "shop/web").await;
-    let patient = terminal::start(watch(&c, XTERM, &[]), WIDE);
-    let plain = terminal::start(watch(&c, DUMB, &[]), WIDE);
     let interrupted = terminal::start(watch(&c, XTERM, &[]), WIDE);
-    for begun in [&patient, &plain, &interrupted] {
-        until(begun, "shop/web").await;
-    }
+    until(&interrupted, "shop/web").await;
     interrupted.interrupt();
     let left = tokio::task::spawn_blocking(|| interrupted.end())
         .await
         .unwrap();
     assert_eq!(left.code, -(Signal::SIGINT as i32), "{:?}", left.raw);
     assert_eq!(left.screen(), [""]);
+    let refused = terminal::start(watch(&c, XTERM, &["--token", token]), WIDE);
+    let patient = terminal::start(watch(&c, XTERM, &[]), WIDE);
+    let plain = terminal::start(watch(&c, DUMB, &[]), WIDE);
+    for begun in [&refused, &patient, &plain] {
+        until(begun, "shop/web").await;
+    }
     c.kill();
     until(&patient, "no answer from the server, trying again").await;
     c.up().await;
