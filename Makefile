@@ -51,7 +51,6 @@ sim:
 # Breaks each rule of src/mutant.rs and compares what notices it with src/sim/MUTANTS.md.
 # QUICK=1: each rule's seed of the table first, and others only where that one notices no more.
 mutants:
-	cargo test --quiet --no-default-features --lib tests_notice
 	$(SIMULATION) --mutants --seeds 1000 $(if $(BLESS),--bless) $(if $(QUICK),--quick)
 
 lint:

@@ -113,24 +113,6 @@ impl Mutant {
     ];
 }
 
-impl Mutant {
-    /// The test of `plan::tests` that notices it, where a seed seldom comes upon it.
-    pub fn noticed_by_test(self) -> Option<&'static str> {
-        match self {
-            Mutant::SilenceCounts => {
-                Some("the_time_in_which_its_node_is_silent_does_not_count_for_an_instance")
-            }
-            Mutant::HeardTooLate => {
-                Some("a_node_that_was_heard_meanwhile_returns_without_another_report")
-            }
-            Mutant::PausedTimeCounts => {
-                Some("the_time_in_which_a_rollback_is_paused_does_not_count_against_it")
-            }
-            _ => None,
-        }
-    }
-}
-
 /// Whether that rule is broken here and now: never in the product.
 #[cfg(not(any(test, feature = "sim")))]
 #[inline(always)]

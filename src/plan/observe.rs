@@ -383,10 +383,9 @@ pub fn plan_liveness(
         } else {
             node.liveness
         };
-        // Heard while its silence was being written down: its report had nothing new to say.
-        let heard_since = heard
-            .get(&node.name)
-            .is_some_and(|at| *at > node.last_heard && *at > since);
+        // Heard while its silence was being written down: its report had nothing new to say. When
+        // it was heard before says nothing: the clock may have been put back since.
+        let heard_since = heard.get(&node.name).is_some_and(|at| *at > since);
         if node.liveness != Liveness::Ready
             && heard_since
             && silent < settings.suspect_after

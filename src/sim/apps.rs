@@ -311,6 +311,15 @@ pub fn good_version(app: &AppKey, old: &AppSpec, version: u64, rng: &mut Rng) ->
     spec
 }
 
+/// The same with an image that no runtime takes.
+pub fn refused_version(app: &AppKey, old: &AppSpec, version: u64) -> AppSpec {
+    let mut spec = old.clone();
+    if let Task::Image { image, .. } = &mut spec.workload.task {
+        *image = format!("{}:{version}-{}-0", app.name, Behaviour::Refused.word());
+    }
+    spec
+}
+
 /// A developer's next version of a spec.
 pub fn next_spec(app: &AppKey, old: &AppSpec, version: u64, rng: &mut Rng) -> AppSpec {
     let mut spec = old.clone();

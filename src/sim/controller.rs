@@ -91,6 +91,12 @@ impl Controller {
         self.lead().map(|l| Moment(self.rate.truly(l.since.0)))
     }
 
+    /// Since when it has listened to the nodes without standing still, in true time.
+    pub fn listens_since(&self) -> Option<Moment> {
+        let since = self.lead().map(|l| l.since.max(l.listening_since));
+        since.map(|at| Moment(self.rate.truly(at.0)))
+    }
+
     /// Whether it believes that it may act at the true moment `now`.
     pub fn acts(&self, now: Moment) -> bool {
         self.may_act(self.own(now))

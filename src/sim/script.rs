@@ -1,6 +1,8 @@
 //! What befalls a cluster: drawn from the seed before the run, so that a failing run can be
 //! played again with fewer happenings.
 
+mod stories;
+
 use super::rng::{Moment, Rng};
 
 /// One thing that happens at a moment. Numbers that name a node or a controller are taken
@@ -19,6 +21,10 @@ pub enum Happening {
     GoodVersion {
         app: usize,
         seed: u64,
+    },
+    /// Somebody pushes a version of one of the first apps that no runtime takes.
+    BadVersion {
+        app: usize,
     },
     /// An operator takes one of the first apps back to what it was.
     TakenBack {
@@ -99,6 +105,10 @@ pub enum Happening {
         which: usize,
         ms: u64,
     },
+    /// The same on all nodes at once.
+    NothingStarts {
+        ms: u64,
+    },
     NodeCut {
         which: usize,
         ms: u64,
@@ -164,10 +174,6 @@ struct Mood {
 }
 
 const KINDS: usize = 9;
-/// Of 1,000 runs, those in which somebody regrets a version.
-const REGRETS: u64 = 250;
-/// Of 1,000 runs, those in which nodes are heard faintly.
-const FAINTS: u64 = 200;
 
 pub fn draw(seed: u64) -> Script {
     let mut rng = Rng::new(seed, 1);
@@ -198,8 +204,7 @@ pub fn draw(seed: u64) -> Script {
         let kind = *rng.pick(&mood.kinds).unwrap_or(&0);
         happenings.push((at, fault(kind, &mut rng)));
     }
-    regrets(seed, calm_at, &mut happenings);
-    faints(seed, calm_at, &mut happenings);
+    let calm_at = stories::tell(seed, calm_at, &mut happenings);
     happenings.retain(|(at, _)| *at < calm_at);
     happenings.sort_by_key(|(at, _)| *at);
     Script {
@@ -210,46 +215,6 @@ pub fn draw(seed: u64) -> Script {
         calm_at,
         happenings,
         checked: true,
-    }
-}
-
-/// In some runs a version that turns out well is taken back while it spreads or soon after, and
-/// the next comes while that is under way: three versions of one app at once.
-fn regrets(seed: u64, calm_at: Moment, happenings: &mut Vec<(Moment, Happening)>) {
-    let mut rng = Rng::new(seed, 15);
-    if !rng.chance(REGRETS) {
-        return;
-    }
-    for _ in 0..rng.between(1, 3) {
-        let app = rng.below(1 << 16);
-        let pushed = Moment(rng.between(15_000, calm_at.0));
-        let taken_back = pushed.plus(rng.between(6_000, 40_000));
-        let mended = taken_back.plus(rng.between(1_000, 12_000));
-        let mut version = || Happening::GoodVersion {
-            app,
-            seed: rng.draw(),
-        };
-        happenings.push((pushed, version()));
-        happenings.push((taken_back, Happening::TakenBack { app }));
-        happenings.push((mended, version()));
-    }
-}
-
-/// In some runs a node or two are heard now and then only, each time about when they begin to
-/// count as silent.
-fn faints(seed: u64, calm_at: Moment, happenings: &mut Vec<(Moment, Happening)>) {
-    let mut rng = Rng::new(seed, 16);
-    if !rng.chance(FAINTS) {
-        return;
-    }
-    for _ in 0..rng.between(1, 4) {
-        let at = Moment(rng.between(10_000, calm_at.0));
-        let faint = Happening::NodeFaint {
-            which: rng.below(1 << 16),
-            ms: rng.between(40_000, 180_000),
-            loss: rng.between(400, 900),
-        };
-        happenings.push((at, faint));
     }
 }
 
@@ -356,6 +321,7 @@ impl Happening {
             Happening::Commit { .. } => "commit",
             Happening::Revert { .. } => "revert",
             Happening::GoodVersion { .. } => "good version",
+            Happening::BadVersion { .. } => "bad version",
             Happening::TakenBack { .. } => "version taken back",
             Happening::MassDeletion { .. } => "mass deletion",
             Happening::GitDown { .. } => "git down",
@@ -373,6 +339,7 @@ impl Happening {
             Happening::NodeDies { .. } => "node reboots",
             Happening::EngineDown { .. } => "engine down",
             Happening::StartsFail { .. } => "starts fail",
+            Happening::NothingStarts { .. } => "starts fail everywhere",
             Happening::NodeCut { .. } => "node cut off",
             Happening::ManyCut { .. } => "many nodes cut off",
             Happening::NodeFlaps { .. } => "node flaps",

@@ -2,6 +2,7 @@
 //! the repository really holds. Knows nothing of how decisions are made.
 
 mod commits;
+mod hearing;
 mod nodes;
 mod verdicts;
 
@@ -65,6 +66,15 @@ struct Stop {
     for_silence: bool,
 }
 
+/// How far a rollout is.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// When it began, went on after a pause, or more of its instances were healthy than ever.
+    at: Moment,
+    healthy: u32,
+    paused: bool,
+}
+
 /// What is compared with a commit.
 pub struct Truth<'a> {
     pub places: &'a [Place],
@@ -93,6 +103,8 @@ pub struct Watch {
     obeyed: BTreeMap<usize, (Epoch, Generation)>,
     /// Its latest signs of life, as they were taken in.
     contact: BTreeMap<NodeName, VecDeque<Moment>>,
+    /// The last of them that each controller took in.
+    voices: BTreeMap<(usize, NodeName), Moment>,
     /// When a node that counted as silent was last heard again.
     returned: BTreeMap<NodeName, Moment>,
     losses: BTreeMap<AppKey, Vec<Moment>>,
@@ -103,6 +115,7 @@ pub struct Watch {
     storm_until: Moment,
     database_stepped: Option<Moment>,
     rollouts: BTreeMap<RolloutId, Moment>,
+    progress: BTreeMap<RolloutId, Progress>,
     /// While nothing may be done.
     pub resting: bool,
     /// When the leader that decided last began to watch.
@@ -112,21 +125,6 @@ pub struct Watch {
 impl Watch {
     pub fn break_rule(&mut self, at: Moment, rule: &'static str, text: String) {
         self.broken.push(Broken { at, rule, text });
-    }
-
-    pub fn heard(&mut self, now: Moment, node: &NodeName) {
-        let contact = self.contact.entry(node.clone()).or_default();
-        contact.push_back(now);
-        while contact.get(1).is_some_and(|at| at.0 + WRITTEN_LATE < now.0) {
-            contact.pop_front();
-        }
-    }
-
-    /// The last sign of life that who decided then had of the node.
-    fn contact(&self, node: &NodeName, decided: Moment) -> Moment {
-        let contact = self.contact.get(node).into_iter().flatten();
-        let known = contact.filter(|at| **at <= decided);
-        known.copied().max().unwrap_or_default()
     }
 
     /// A serving container of the app ended, and not because somebody wanted it.

@@ -5,6 +5,7 @@ mod database;
 mod happen;
 mod network;
 mod nodes;
+mod repository;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

@@ -157,7 +157,7 @@ fn phase(world: &World) -> RolloutPhase {
 
 /// It stood still for longer than its progressDeadline.
 #[test]
-pub(super) fn the_time_in_which_a_rollback_is_paused_does_not_count_against_it() {
+fn the_time_in_which_a_rollback_is_paused_does_not_count_against_it() {
     let mut world = paused_rollback();
     world.watch();
     world.wait(3600);

@@ -135,6 +135,7 @@ impl Lead {
             Job::Verb(verb) => (verbs::decide(verb, image, time, ids), Why::Verb),
         };
         if decision.changes.is_empty() && decision.events.is_empty() {
+            wishes.looked |= matches!(job, Job::Liveness);
             self.finished(job, planned, now, wishes);
             return;
         }

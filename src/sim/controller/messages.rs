@@ -112,6 +112,8 @@ pub struct Wishes {
     /// later, or never.
     pub heard: Vec<NodeName>,
     pub taken: Vec<(Box<Sent>, bool)>,
+    /// It looked who is silent and who is not, and found nothing to write down.
+    pub looked: bool,
     pub connected: Vec<(usize, u64, u64)>,
     pub tick: Option<Moment>,
     pub broken: Vec<String>,

@@ -173,6 +173,7 @@ impl Watch {
                 let Some(app) = after.apps.get(&rollout.app) else {
                     return;
                 };
+                self.progress(now, app, rollout, truth);
                 let rejected = app.releases.get(&rollout.to).is_some_and(|to| {
                     let was = before.quarantined.get(&app.key);
                     let was = was.is_some_and(|digests| digests.contains(&to.spec_digest));

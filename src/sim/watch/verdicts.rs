@@ -1,10 +1,16 @@
 //! Whether a rollout stops and condemns only what it may.
 
-use super::{Truth, Watch};
+use super::{Progress, Truth, Watch};
 use crate::model::{
-    AppKey, Instance, InstanceId, Liveness, NodeName, Snapshot, SpecDigest, Verdict,
+    App, AppKey, Instance, InstanceId, Liveness, NodeName, Release, Rollout, RolloutPhase,
+    Snapshot, SpecDigest, Verdict,
 };
 use crate::sim::rng::Moment;
+
+/// Clocks run apart, and what is decided takes a while to be written.
+fn least(limit: u64) -> u64 {
+    limit - limit / 100
+}
 
 impl Watch {
     /// The first old instance that serves stops only once every node has the image.
@@ -59,6 +65,73 @@ impl Watch {
         }
     }
 
+    /// A rollout stops for lack of progress only after it had as long for it as it may take.
+    pub(super) fn progress(
+        &mut self,
+        now: Moment,
+        app: &App,
+        rollout: &Rollout,
+        truth: &Truth<'_>,
+    ) {
+        let at = truth.decided;
+        let paused = rollout.phase == RolloutPhase::Paused;
+        let healthy = rollout.best_healthy;
+        let new = Progress {
+            at,
+            healthy,
+            paused,
+        };
+        let mut known = *self.progress.entry(rollout.id).or_insert(new);
+        let stuck = rollout.outcome.as_ref();
+        let stuck = stuck.is_some_and(|words| words.contains("no progress within"));
+        if paused
+            && !known.paused
+            && stuck
+            && let Some(to) = app.releases.get(&rollout.to)
+            && let Some(wrong) = self.too_early(now, app, to, known.at, truth)
+        {
+            let text = format!("{}: paused for lack of progress {wrong}", app.key);
+            self.break_rule(now, "verdict", text);
+        }
+        if known.paused && !paused || healthy > known.healthy {
+            known.at = at;
+        }
+        known.healthy = known.healthy.max(healthy);
+        known.paused = paused;
+        self.progress.insert(rollout.id, known);
+    }
+
+    /// Whether less than its progressDeadline has passed since `progress`, in words.
+    fn too_early(
+        &self,
+        now: Moment,
+        app: &App,
+        release: &Release,
+        progress: Moment,
+        truth: &Truth<'_>,
+    ) -> Option<String> {
+        let stops_now = |i: &Instance| {
+            let seen = self.instances.get(&i.id).and_then(|s| s.stop);
+            seen.is_some_and(|stop| stop.at == now)
+        };
+        let all = app.instances.values().filter(|i| {
+            // What is started by the same plan came after its verdict.
+            let there = self.instances.get(&i.id).is_some_and(|s| s.created < now);
+            let judged = i.wants_run() || stops_now(i);
+            there && judged && i.workload == release.workload_digest
+        });
+        let heard = all.filter_map(|i| self.heard_since(i)).max();
+        let since = truth.since.max(progress).max(heard.unwrap_or_default());
+        let limit = release.spec.rollout.progress_deadline.as_millis() as u64;
+        let lasted = now.0 - since.0;
+        (lasted + 1_500 < least(limit)).then(|| format!("after {lasted} ms of {limit}"))
+    }
+
+    /// While a node is silent nobody sees how what runs there does.
+    fn heard_since(&self, instance: &Instance) -> Option<Moment> {
+        self.returned.get(&instance.node).copied()
+    }
+
     pub(super) fn verdict(
         &mut self,
         now: Moment,
@@ -75,29 +148,12 @@ impl Watch {
         let image = release.spec.workload.image().map(crate::sim::apps::image);
         let good = image.is_some_and(|i| i.behaviour.is_good());
         let behaviour = image.map(|i| i.behaviour);
-        // While a node is silent nobody sees how what runs there does.
-        let heard_since = |i: &Instance| self.returned.get(&i.node).copied();
-        let instances = || app.into_iter().flat_map(|a| a.instances.values());
+        let mut instances = app.into_iter().flat_map(|a| a.instances.values());
         let evidence = rejection.evidence.instance;
-        let judged = instances().find(|i| evidence == Some(i.id));
-        let since = judged.and_then(heard_since).unwrap_or_default();
+        let judged = instances.find(|i| evidence == Some(i.id));
+        let since = judged.and_then(|i| self.heard_since(i)).unwrap_or_default();
         let watched = now.0 - truth.since.max(since).0;
-        let stops_now = |i: &Instance| {
-            let seen = self.instances.get(&i.id).and_then(|s| s.stop);
-            seen.is_some_and(|stop| stop.at == now)
-        };
-        let all = instances().filter(|i| {
-            // What is started by the same plan came after its verdict.
-            let there = self.instances.get(&i.id).is_some_and(|s| s.created < now);
-            let judged = i.wants_run() || stops_now(i);
-            there && judged && i.workload == release.workload_digest
-        });
-        let all_since = all.filter_map(heard_since).max().unwrap_or_default();
-        let rollout = rejection.rollout.and_then(|r| self.rollouts.get(&r));
-        let began = rollout.copied().unwrap_or(Moment(0));
         let policy = &release.spec.rollout;
-        // Clocks run apart, and what is decided takes a while to be written.
-        let least = |limit: u64| limit - limit / 100;
         use crate::sim::apps::Behaviour as B;
         let wrong = match rejection.verdict {
             Verdict::NotReady => {
@@ -110,9 +166,9 @@ impl Watch {
                 }
             }
             Verdict::NoProgress => {
-                let limit = policy.progress_deadline.as_millis() as u64;
-                let lasted = now.0 - truth.since.max(began).max(all_since).0;
-                (lasted + 1_500 < least(limit)).then(|| format!("after {lasted} ms of {limit}"))
+                let rollout = rejection.rollout.and_then(|r| self.progress.get(&r));
+                let progress = rollout.map_or(Moment(0), |p| p.at);
+                app.and_then(|app| self.too_early(now, app, release, progress, truth))
             }
             Verdict::ImageMissing => {
                 (behaviour != Some(B::Missing)).then(|| "the image is there".to_owned())

@@ -1,10 +1,8 @@
 //! How happenings come to pass, and how they end.
 
-use std::sync::Arc;
-
 use super::{PINGS_MISSED, Storm, World};
 use crate::model::{AppKey, InstanceId};
-use crate::sim::apps::{self, Doc, Tree};
+use crate::sim::apps::{self, Tree};
 use crate::sim::controller::Controller;
 use crate::sim::controller::ControllerEvent;
 use crate::sim::event::Event;
@@ -24,7 +22,16 @@ impl World {
                 let tree = Tree::clone(&self.history[at]);
                 self.pushed(tree);
             }
-            Happening::GoodVersion { app, seed } => self.commit_good(app, seed),
+            Happening::GoodVersion { app, seed } => {
+                self.commit_version(app, |app, old, version| {
+                    apps::good_version(app, old, version, &mut Rng::new(seed, 7))
+                });
+            }
+            Happening::BadVersion { app } => {
+                self.commit_version(app, |app, old, version| {
+                    apps::refused_version(app, old, version)
+                });
+            }
             Happening::TakenBack { app } => {
                 if let Some(app) = self.first_app(app) {
                     for which in 0..desks {
@@ -119,6 +126,12 @@ impl World {
                 self.places[which % nodes].machine.starts_fail = true;
                 self.mend_in(ms, Mend::Starts(which % nodes));
             }
+            Happening::NothingStarts { ms } => {
+                for n in 0..nodes {
+                    self.places[n].machine.starts_fail = true;
+                    self.mend_in(ms, Mend::Starts(n));
+                }
+            }
             Happening::NodeCut { which, ms } => self.cut(which % nodes, ms),
             Happening::ManyCut { permille, ms } => {
                 for n in 0..nodes {
@@ -178,82 +191,6 @@ impl World {
                 }
             }
         }
-    }
-
-    fn commit_tree(&mut self, seed: u64) {
-        let mut rng = Rng::new(seed, 5);
-        let version = self.history.len() as u64 + 1;
-        let mut tree = Tree::clone(&self.history[self.history.len() - 1]);
-        for _ in 0..rng.between(1, 3) {
-            let keys: Vec<AppKey> = tree.keys().cloned().collect();
-            let Some(key) = rng.pick(&keys).cloned() else {
-                continue;
-            };
-            match rng.below(16) {
-                0 => {
-                    tree.remove(&key);
-                }
-                1 => {
-                    tree.insert(key, Doc::Invalid);
-                }
-                2 => {
-                    tree.insert(key, Doc::Unreadable);
-                }
-                3 => {
-                    let n = 100 + rng.below(20);
-                    if let Ok(app) = format!("shop/app{n}").parse::<AppKey>() {
-                        let spec = apps::new_spec(&app, n, &mut rng);
-                        tree.insert(app, Doc::Valid(Arc::new(spec)));
-                    }
-                }
-                _ => {
-                    let old = match &tree[&key] {
-                        Doc::Valid(spec) => Arc::clone(spec),
-                        // Mended: as it was before it broke.
-                        Doc::Invalid | Doc::Unreadable => match self.last_valid(&key) {
-                            Some(spec) => spec,
-                            None => continue,
-                        },
-                    };
-                    let next = apps::next_spec(&key, &old, version, &mut rng);
-                    tree.insert(key, Doc::Valid(Arc::new(next)));
-                }
-            }
-        }
-        self.pushed(tree);
-    }
-
-    /// One of those that the repository began with, and not of the smallest: their rollouts take
-    /// long enough for something to come in between.
-    fn first_app(&self, which: usize) -> Option<AppKey> {
-        let large = |doc: &Doc| matches!(doc, Doc::Valid(spec) if spec.replicas > 2);
-        let apps = self.history[0].iter().filter(|(_, doc)| large(doc));
-        let apps: Vec<&AppKey> = apps.map(|(app, _)| app).collect();
-        apps.get(which % apps.len().max(1)).copied().cloned()
-    }
-
-    fn commit_good(&mut self, which: usize, seed: u64) {
-        let Some(app) = self.first_app(which) else {
-            return;
-        };
-        let mut tree = Tree::clone(&self.history[self.history.len() - 1]);
-        let (true, Some(old)) = (tree.contains_key(&app), self.last_valid(&app)) else {
-            return;
-        };
-        let version = self.history.len() as u64 + 1;
-        let next = apps::good_version(&app, &old, version, &mut Rng::new(seed, 7));
-        tree.insert(app, Doc::Valid(Arc::new(next)));
-        self.pushed(tree);
-    }
-
-    fn last_valid(&self, key: &AppKey) -> Option<Arc<crate::model::AppSpec>> {
-        self.history
-            .iter()
-            .rev()
-            .find_map(|tree| match tree.get(key) {
-                Some(Doc::Valid(spec)) => Some(Arc::clone(spec)),
-                Some(Doc::Invalid | Doc::Unreadable) | None => None,
-            })
     }
 
     fn a_container(&self, seed: u64) -> Option<(usize, InstanceId)> {

@@ -3,8 +3,7 @@
 use super::{CLIENT_TIMEOUT, PINGS_MISSED, World};
 use crate::model::DesiredSet;
 use crate::sim::agent::Sent;
-use crate::sim::apps::Tree;
-use crate::sim::controller::{ControllerEvent, Head, Wishes};
+use crate::sim::controller::{Controller, ControllerEvent, Wishes};
 use crate::sim::event::{AgentEvent, Event};
 use std::sync::Arc;
 
@@ -177,7 +176,15 @@ impl World {
             }
         }
         for node in wishes.heard {
-            self.watch.heard(self.now, &node);
+            self.watch.heard(self.now, which, &node);
+        }
+        if wishes.looked {
+            let leader = self.desks[which].controller.as_ref();
+            let image = leader.and_then(|c| c.lead()?.image.as_ref());
+            let since = leader.and_then(Controller::listens_since);
+            if let (Some(image), Some(since)) = (image, since) {
+                self.watch.looked(self.now, which, since, image);
+            }
         }
         for (sent, ok) in wishes.taken {
             let sequence = sent.report.sequence;
@@ -204,32 +211,6 @@ impl World {
         if self.echoes.chance(ECHO) {
             let ms = ms + self.echoes.between(1_000, ECHO_LATEST);
             self.tell_agent(node, AgentEvent::Echo(Arc::clone(set)), ms);
-        }
-    }
-
-    pub(super) fn head(&self) -> Head {
-        let number = self.history.len() - 1;
-        if self.git_empty {
-            // Another commit, with nothing in it.
-            return Head {
-                number: number + 1_000_000,
-                tree: Arc::default(),
-            };
-        }
-        Head {
-            number,
-            tree: Arc::clone(&self.history[number]),
-        }
-    }
-
-    pub fn pushed(&mut self, tree: Tree) {
-        self.history.push(Arc::new(tree));
-        for which in 0..self.desks.len() {
-            // Hooks get lost: then a poll finds it.
-            if self.misc.chance(700) {
-                let ms = self.misc.between(20, 2_000);
-                self.tell_controller(which, ControllerEvent::Pushed, ms);
-            }
         }
     }
 }
