@@ -39,8 +39,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// All nodes have joined; nothing is declared.
+    /// All nodes have joined; nothing is declared. Instances start at once.
     pub async fn start(nodes: usize) -> Cluster {
+        Cluster::starting_in(Duration::ZERO, nodes).await
+    }
+
+    /// The same, where an instance takes so long to start.
+    pub async fn starting_in(starting: Duration, nodes: usize) -> Cluster {
         let dir = tempfile::Builder::new()
             .prefix("ekscale")
             .tempdir()
@@ -67,7 +72,7 @@ impl Cluster {
         let leads = || handle.status().role == controller::Role::Leader;
         until("leadership", LONG, leads).await;
         let repo = TestRepo::create(dir.path().join("repo.git"));
-        let fleet = Fleet::start(&url, TOKEN, nodes);
+        let fleet = Fleet::start(&url, TOKEN, nodes, starting);
         until("the nodes", LONG, || fleet.joined() == nodes).await;
         Cluster {
             handle,

@@ -1,5 +1,5 @@
 //! Simulated agents: the real protocol over loopback, and instances that start and stop
-//! at once. All of them live in one process of their own, so that what they use of the
+//! at once, or after a time. All of them live in one process of their own, so that what they use of the
 //! machine is not taken for the controller's.
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ struct Counts {
 }
 
 /// The process's own side: runs until its input ends.
-pub fn serve(url: &str, token: &str, nodes: usize) {
+pub fn serve(url: &str, token: &str, nodes: usize, starting: Duration) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -52,8 +52,10 @@ pub fn serve(url: &str, token: &str, nodes: usize) {
             places: Arc::clone(&places),
             counts: Arc::clone(&counts),
             number,
+            starting,
             session: Uuid::from_u128(number as u128 + 1),
             sequence: 0,
+            told: None,
             set: None,
         };
         runtime.spawn(agent.run());
@@ -80,8 +82,13 @@ struct Agent {
     places: Arc<Semaphore>,
     counts: Arc<Counts>,
     number: usize,
+    /// How long instances take to start.
+    starting: Duration,
     session: Uuid,
     sequence: u64,
+    /// What it was told last.
+    told: Option<DesiredSet>,
+    /// What has started, and stopped, by now.
     set: Option<DesiredSet>,
 }
 
@@ -101,9 +108,18 @@ impl Agent {
     async fn follow(&mut self, mut stream: AgentStream) {
         let mut beat = tokio::time::interval(Duration::from_secs(HEARTBEAT_SECONDS));
         beat.reset();
+        // When the instances of the last set have started.
+        let mut started = None;
         loop {
             let message = tokio::select! {
                 message = stream.next() => message,
+                () = until_started(started) => {
+                    started = None;
+                    self.set.clone_from(&self.told);
+                    self.report().await;
+                    beat.reset();
+                    continue;
+                }
                 _ = beat.tick() => {
                     self.report().await;
                     continue;
@@ -111,13 +127,12 @@ impl Agent {
             };
             match message {
                 Ok(Some(ToAgent::Desired { set })) => {
-                    let before = self.set.as_ref().map_or(0, |s| s.instances.len());
+                    let before = self.told.as_ref().map_or(0, |s| s.instances.len());
                     let now = set.instances.len();
                     self.counts.told.fetch_add(now, Ordering::Relaxed);
                     self.counts.told.fetch_sub(before, Ordering::Relaxed);
-                    self.set = Some(*set);
-                    self.report().await;
-                    beat.reset();
+                    self.told = Some(*set);
+                    started = Some(tokio::time::Instant::now() + self.starting);
                 }
                 Ok(Some(ToAgent::Ping | ToAgent::Logs { .. } | ToAgent::Exec { .. })) => {}
                 Ok(None) | Err(_) => return,
@@ -125,7 +140,7 @@ impl Agent {
         }
     }
 
-    /// Everything is as it is wanted, at once.
+    /// Everything is as it is wanted.
     async fn report(&mut self) {
         self.sequence += 1;
         let facts = planner::node(self.number);
@@ -163,6 +178,13 @@ impl Agent {
     }
 }
 
+async fn until_started(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 pub fn instance(id: evenkeel::model::InstanceId, runs: bool) -> InstanceReport {
     InstanceReport {
         id,
@@ -190,9 +212,11 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    pub fn start(url: &str, token: &str, nodes: usize) -> Fleet {
+    pub fn start(url: &str, token: &str, nodes: usize, starting: Duration) -> Fleet {
+        let numbers = [nodes.to_string(), starting.as_millis().to_string()];
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([MODE, url, token, &nodes.to_string()])
+            .args([MODE, url, token])
+            .args(numbers)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -94,11 +94,12 @@ fn main() {
     {
         return bare_fetch::serve(url, mirror);
     }
-    if let [mode, url, token, nodes] = args.as_slice()
+    if let [mode, url, token, nodes, starting] = args.as_slice()
         && mode == fleet::MODE
     {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        return fleet::serve(url, token, nodes.parse().unwrap());
+        let starting = std::time::Duration::from_millis(starting.parse().unwrap());
+        return fleet::serve(url, token, nodes.parse().unwrap(), starting);
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
     // Cargo itself passes flags.

@@ -68,8 +68,10 @@ impl Handle {
         }
         let (base, decision, outbox) = self.0.image.read(|snapshot| {
             let decision = decide(snapshot, leading.now(), &mut writer.ids)?;
+            let fits = snapshot.check_fit(&decision.changes);
+            fits.map_err(|e| Error::Internal(Box::new(e)))?;
             let outbox = next_statuses(&self.0.options.cluster, snapshot, &decision.changes);
-            Ok::<_, Refusal>((snapshot.generation, decision, outbox))
+            Ok::<_, Error>((snapshot.generation, decision, outbox))
         })??;
         if decision.changes.is_empty() && decision.events.is_empty() {
             return Ok(Committed {
@@ -196,9 +198,9 @@ impl Handle {
             let snapshot = snapshot.as_mut().ok_or(Error::NotLoaded)?;
             versions.committed(snapshot, &decision.changes, generation);
             let touched = touched(snapshot, &decision.changes);
-            snapshot
-                .apply_all(&decision.changes)
-                .map_err(|e| Error::Internal(Box::new(e)))?;
+            // They fit: that was seen before they were stored.
+            let applied = decision.changes.iter().try_for_each(|c| snapshot.apply(c));
+            applied.map_err(|e| Error::Internal(Box::new(e)))?;
             snapshot.generation = generation;
             touched
         };

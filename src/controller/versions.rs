@@ -40,15 +40,22 @@ impl Versions {
 
     /// Takes in a commit that makes `before` the state of generation `at`.
     pub(super) fn committed(&mut self, before: &Snapshot, changes: &[Change], at: Generation) {
+        let mut last = None;
         for change in changes {
+            let app = change.app();
+            // Changes of one app mostly follow each other.
+            if let Some(app) = app.filter(|_| app != last) {
+                self.apps.insert(app.clone(), at);
+            }
             self.one(before, change, at);
+            last = match change {
+                Change::RemoveApp { .. } => None,
+                _ => app,
+            };
         }
     }
 
     fn one(&mut self, before: &Snapshot, change: &Change, at: Generation) {
-        if let Some(app) = change.app() {
-            self.apps.insert(app.clone(), at);
-        }
         match change {
             Change::PutSource(source) => {
                 let name = &source.spec.name;

@@ -43,9 +43,10 @@ pub(super) fn check_fit<'a>(
 
 impl Fit<'_> {
     fn entry(&mut self, key: &AppKey) -> &mut SeenApp {
-        let exists = self.snapshot.apps.contains_key(key);
-        self.seen.apps.entry(key.clone()).or_insert(SeenApp {
-            exists,
+        let snapshot = self.snapshot;
+        let entry = self.seen.apps.entry(key.clone());
+        entry.or_insert_with(|| SeenApp {
+            exists: snapshot.apps.contains_key(key),
             anew: false,
             instances: BTreeMap::new(),
             releases: BTreeMap::new(),

@@ -144,6 +144,14 @@ impl Snapshot {
     }
 
     /// Applies a list in order: all of it, or on an error nothing.
+    /// The first of the changes that would not fit, one after the other.
+    pub fn check_fit<'a>(
+        &self,
+        changes: impl IntoIterator<Item = &'a Change>,
+    ) -> Result<(), ApplyError> {
+        check_fit(self, changes)
+    }
+
     pub fn apply_all<'a, I>(&mut self, changes: I) -> Result<(), ApplyError>
     where
         I: IntoIterator<Item = &'a Change> + Clone,

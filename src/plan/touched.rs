@@ -21,8 +21,15 @@ pub struct Touched {
 /// `before`: the state that the changes are about to be applied to.
 pub fn touched(before: &Snapshot, changes: &[Change]) -> Touched {
     let mut touched = Touched::default();
+    // Changes of one app mostly follow each other.
+    let mut last = None;
     for change in changes {
-        touched.apps.extend(change.app().cloned());
+        if let Some(app) = change.app()
+            && last != Some(app)
+        {
+            touched.apps.insert(app.clone());
+            last = Some(app);
+        }
         touched.one(before, change);
     }
     touched

@@ -1,6 +1,5 @@
 //! Rows of `apps`: what Git declares of an app, and what was decided of it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -10,13 +9,14 @@ use uuid::Uuid;
 
 use super::encode::{amount, from_amount, json, json_opt, name, text, time};
 use super::schedule::AppPatch;
+use super::write::Statement;
 use crate::model::{
     App, AppKey, AppSpec, Change, CommitId, Declared, Invalid, ReleaseId, RolloutId, Scale,
     SpecDigest, Suspension,
 };
 
 /// Counts itself in the app's version, so that what is only declared is written once.
-pub(super) async fn declare(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn declare(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut keys, mut sources, mut paths) = (Vec::new(), Vec::new(), Vec::new());
     let (mut commits, mut digests, mut ats) = (Vec::new(), Vec::new(), Vec::new());
     let mut specs = Vec::new();
@@ -38,7 +38,7 @@ pub(super) async fn declare(conn: &mut PgConnection, changes: &[&Change]) -> sql
         ats.push(time(declared.at));
         specs.push(json(&*declared.spec)?);
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "INSERT INTO apps (key, source, path, declared_commit, declared_digest, declared_at,
              declared_spec, version)
          SELECT key, source, path, commit, digest, at, spec::json, 1
@@ -58,14 +58,11 @@ pub(super) async fn declare(conn: &mut PgConnection, changes: &[&Change]) -> sql
     .bind(commits)
     .bind(digests)
     .bind(ats)
-    .bind(specs)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(specs))
 }
 
 /// The app may not exist: then nothing changes.
-pub(super) async fn set_invalid(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn set_invalid(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut keys, mut values) = (Vec::new(), Vec::new());
     for change in changes {
         let Change::SetInvalid { app, invalid } = change else {
@@ -74,36 +71,26 @@ pub(super) async fn set_invalid(conn: &mut PgConnection, changes: &[&Change]) ->
         keys.push(app.to_string());
         values.push(json_opt(invalid.as_ref())?);
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "UPDATE apps SET invalid = u.invalid::jsonb, version = version + 1
          FROM unnest($1::text[], $2::text[]) AS u(key, invalid) WHERE apps.key = u.key",
     )
     .bind(keys)
-    .bind(values)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(values))
 }
 
-pub(super) async fn undeclare(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
-    let done = sqlx::query(
+pub(super) fn undeclare(changes: &[&Change]) -> sqlx::Result<Statement> {
+    Ok(sqlx::query(
         "UPDATE apps SET declared_commit = NULL, declared_digest = NULL, declared_at = NULL,
              declared_spec = NULL, invalid = NULL
          WHERE key = ANY($1)",
     )
-    .bind(keys_of(changes))
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(keys_of(changes)))
 }
 
 /// All that belongs to them goes along.
-pub(super) async fn remove(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
-    let done = sqlx::query("DELETE FROM apps WHERE key = ANY($1)")
-        .bind(keys_of(changes))
-        .execute(conn)
-        .await?;
-    Ok(done.rows_affected())
+pub(super) fn remove(changes: &[&Change]) -> sqlx::Result<Statement> {
+    Ok(sqlx::query("DELETE FROM apps WHERE key = ANY($1)").bind(keys_of(changes)))
 }
 
 fn keys_of(changes: &[&Change]) -> Vec<String> {
@@ -113,10 +100,7 @@ fn keys_of(changes: &[&Change]) -> Vec<String> {
         .collect()
 }
 
-pub(super) async fn set_suspension(
-    conn: &mut PgConnection,
-    changes: &[&Change],
-) -> sqlx::Result<u64> {
+pub(super) fn set_suspension(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut keys, mut values) = (Vec::new(), Vec::new());
     for change in changes {
         let Change::SetSuspension { app, suspension } = change else {
@@ -125,18 +109,15 @@ pub(super) async fn set_suspension(
         keys.push(app.to_string());
         values.push(json_opt(suspension.as_ref())?);
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "UPDATE apps SET suspension = u.suspension::jsonb
          FROM unnest($1::text[], $2::text[]) AS u(key, suspension) WHERE apps.key = u.key",
     )
     .bind(keys)
-    .bind(values)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(values))
 }
 
-pub(super) async fn set_scale(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn set_scale(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut keys, mut values) = (Vec::new(), Vec::new());
     for change in changes {
         let Change::SetScale { app, scale } = change else {
@@ -145,22 +126,16 @@ pub(super) async fn set_scale(conn: &mut PgConnection, changes: &[&Change]) -> s
         keys.push(app.to_string());
         values.push(json_opt(scale.as_ref())?);
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "UPDATE apps SET scale = u.scale::jsonb
          FROM unnest($1::text[], $2::text[]) AS u(key, scale) WHERE apps.key = u.key",
     )
     .bind(keys)
-    .bind(values)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(values))
 }
 
 /// Once per commit; each app must exist.
-pub(super) async fn patch(
-    conn: &mut PgConnection,
-    patches: &HashMap<&AppKey, AppPatch>,
-) -> sqlx::Result<u64> {
+pub(super) fn patch(patches: &[(&AppKey, AppPatch)]) -> Statement {
     let (mut keys, mut steps) = (Vec::new(), Vec::new());
     let (mut targets, mut rollouts) = (Vec::new(), Vec::new());
     let mut incarnations = Vec::new();
@@ -171,7 +146,7 @@ pub(super) async fn patch(
         rollouts.push(patch.rollout.map(|r| r.0));
         incarnations.push(patch.incarnation.map(amount));
     }
-    let done = sqlx::query(
+    sqlx::query(
         "UPDATE apps SET version = version + u.steps, target = coalesce(u.target, apps.target),
              rollout = coalesce(u.rollout, apps.rollout),
              incarnation = coalesce(u.incarnation, apps.incarnation)
@@ -184,9 +159,6 @@ pub(super) async fn patch(
     .bind(targets)
     .bind(rollouts)
     .bind(incarnations)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
 }
 
 #[derive(sqlx::FromRow)]

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryScalar;
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -58,12 +60,11 @@ impl Seen {
 
 /// Ids in the order of `events`. Commits are serialised by the cluster's row, so ids
 /// also grow in the order in which events become visible.
-pub(super) async fn add(
-    conn: &mut PgConnection,
+pub(super) fn add<'a>(
     generation: Generation,
     cause: &str,
-    events: &[Event],
-) -> sqlx::Result<Vec<i64>> {
+    events: &'a [Event],
+) -> sqlx::Result<QueryScalar<'a, Postgres, i64, PgArguments>> {
     let (mut ats, mut actors, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
     let (mut apps, mut sources, mut commits) = (Vec::new(), Vec::new(), Vec::new());
     let (mut rollouts, mut instances, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
@@ -84,7 +85,7 @@ pub(super) async fn add(
             detail => Some(json(detail)?),
         });
     }
-    let mut ids: Vec<i64> = sqlx::query_scalar(
+    Ok(sqlx::query_scalar(
         "INSERT INTO events (generation, cause, at, actor, kind, app, source, commit, rollout,
              instance, node, message, detail)
          SELECT $1, $2, at, actor, kind, app, source, commit, rollout, instance, node, message,
@@ -109,11 +110,7 @@ pub(super) async fn add(
     .bind(instances)
     .bind(nodes)
     .bind(messages)
-    .bind(details)
-    .fetch_all(conn)
-    .await?;
-    ids.sort_unstable();
-    Ok(ids)
+    .bind(details))
 }
 
 #[derive(sqlx::FromRow)]

@@ -7,6 +7,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::encode::{amount, bad, from_amount, json, json_opt, name, text, time};
+use super::write::Statement;
 use crate::model::quantity::Resources;
 use crate::model::spec::Protocol;
 use crate::model::{
@@ -22,7 +23,7 @@ fn goal_columns(goal: &Goal) -> GoalColumns {
     }
 }
 
-pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn add(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut ids, mut apps, mut slots) = (Vec::new(), Vec::new(), Vec::new());
     let (mut releases, mut workloads, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
     let (mut created, mut reasons) = (Vec::new(), Vec::new());
@@ -53,7 +54,7 @@ pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
         stop_reasons.push(reason);
         statuses.push(json_opt(instance.status.as_ref())?);
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "INSERT INTO instances (id, app, slot, release, workload_digest, node, created_at, reason,
              cpu_millis, memory_bytes, host_ports, volumes, goal, stop_at, stop_reason, status,
              incarnation)
@@ -83,13 +84,10 @@ pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
     .bind(stop_ats)
     .bind(stop_reasons)
     .bind(statuses)
-    .bind(incarnations)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(incarnations))
 }
 
-pub(super) async fn set_goal(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn set_goal(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut ids, mut apps) = (Vec::new(), Vec::new());
     let (mut goals, mut ats, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
     for change in changes {
@@ -108,7 +106,7 @@ pub(super) async fn set_goal(conn: &mut PgConnection, changes: &[&Change]) -> sq
         ats.push(at);
         reasons.push(reason);
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "UPDATE instances SET goal = u.goal, stop_at = u.at, stop_reason = u.reason
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
              AS u(id, app, goal, at, reason)
@@ -118,16 +116,10 @@ pub(super) async fn set_goal(conn: &mut PgConnection, changes: &[&Change]) -> sq
     .bind(apps)
     .bind(goals)
     .bind(ats)
-    .bind(reasons)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(reasons))
 }
 
-pub(super) async fn set_requests(
-    conn: &mut PgConnection,
-    changes: &[&Change],
-) -> sqlx::Result<u64> {
+pub(super) fn set_requests(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut ids, mut apps) = (Vec::new(), Vec::new());
     let (mut cpus, mut memories) = (Vec::new(), Vec::new());
     for change in changes {
@@ -144,7 +136,7 @@ pub(super) async fn set_requests(
         cpus.push(amount(requests.cpu_millis));
         memories.push(amount(requests.memory_bytes));
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "UPDATE instances SET cpu_millis = u.cpu_millis, memory_bytes = u.memory_bytes
          FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[])
              AS u(id, app, cpu_millis, memory_bytes)
@@ -153,13 +145,10 @@ pub(super) async fn set_requests(
     .bind(ids)
     .bind(apps)
     .bind(cpus)
-    .bind(memories)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(memories))
 }
 
-pub(super) async fn set_home(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn set_home(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut apps, mut slots, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
     for change in changes {
         let Change::SetHome { app, slot, node } = change else {
@@ -169,7 +158,7 @@ pub(super) async fn set_home(conn: &mut PgConnection, changes: &[&Change]) -> sq
         slots.push(i64::from(*slot));
         nodes.push(node.as_str());
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "INSERT INTO homes (app, slot, node)
          SELECT app, slot, node
          FROM unnest($1::text[], $2::bigint[], $3::text[]) AS u(app, slot, node)
@@ -177,13 +166,10 @@ pub(super) async fn set_home(conn: &mut PgConnection, changes: &[&Change]) -> sq
     )
     .bind(apps)
     .bind(slots)
-    .bind(nodes)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(nodes))
 }
 
-pub(super) async fn observe(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn observe(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut ids, mut apps, mut statuses) = (Vec::new(), Vec::new(), Vec::new());
     for change in changes {
         let Change::Observe {
@@ -198,20 +184,17 @@ pub(super) async fn observe(conn: &mut PgConnection, changes: &[&Change]) -> sql
         apps.push(app.to_string());
         statuses.push(json(&**status)?);
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "UPDATE instances SET status = u.status::json
          FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u(id, app, status)
          WHERE instances.id = u.id AND instances.app = u.app",
     )
     .bind(ids)
     .bind(apps)
-    .bind(statuses)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(statuses))
 }
 
-pub(super) async fn forget(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn forget(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut ids, mut apps) = (Vec::new(), Vec::new());
     for change in changes {
         let Change::ForgetInstance { app, instance } = change else {
@@ -220,15 +203,12 @@ pub(super) async fn forget(conn: &mut PgConnection, changes: &[&Change]) -> sqlx
         ids.push(instance.0);
         apps.push(app.to_string());
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "DELETE FROM instances USING unnest($1::uuid[], $2::text[]) AS u(id, app)
          WHERE instances.id = u.id AND instances.app = u.app",
     )
     .bind(ids)
-    .bind(apps)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(apps))
 }
 
 #[derive(sqlx::FromRow)]

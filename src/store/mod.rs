@@ -36,6 +36,7 @@ mod session;
 mod sources;
 mod tokens;
 mod transaction;
+mod write;
 
 use std::time::Duration;
 

@@ -7,11 +7,12 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::encode::{amount, from_amount, from_word, json, json_opt, name, text, time, word};
+use super::write::{Statement, Step};
 use crate::model::quantity::Resources;
 use crate::model::{Change, ImageState, Node, NodeFacts, NodeName, SchedulingNote};
 
 /// Replaces what was known of their images, too.
-pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn put<'a>(changes: &[&Change]) -> sqlx::Result<Vec<Step<'a>>> {
     let (mut names, mut addresses) = (Vec::new(), Vec::new());
     let (mut cpus, mut memories, mut attributes) = (Vec::new(), Vec::new(), Vec::new());
     let (mut versions, mut schedulings) = (Vec::new(), Vec::new());
@@ -37,7 +38,7 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
             images.push(&node.name, image, state)?;
         }
     }
-    let done = sqlx::query(
+    let put = sqlx::query(
         "INSERT INTO nodes (name, address, cpu_millis, memory_bytes, attributes, agent_version,
              scheduling, liveness, heard_at, registered_at, scheduling_note)
          SELECT name, address, cpu_millis, memory_bytes, attributes::jsonb, agent_version,
@@ -65,17 +66,13 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
     .bind(livenesses)
     .bind(heard)
     .bind(registered)
-    .bind(notes)
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query("DELETE FROM node_images WHERE node = ANY($1)")
-        .bind(&names)
-        .execute(&mut *conn)
-        .await?;
+    .bind(notes);
+    let forget = sqlx::query("DELETE FROM node_images WHERE node = ANY($1)").bind(&names);
+    let mut steps = vec![Step::exactly(changes.len(), put), Step::any(forget)];
     if !images.nodes.is_empty() {
-        images.put(conn).await?;
+        steps.push(Step::any(images.put()));
     }
-    Ok(done.rows_affected())
+    Ok(steps)
 }
 
 #[derive(Default)]
@@ -93,8 +90,8 @@ impl Images {
         Ok(())
     }
 
-    async fn put(self, conn: &mut PgConnection) -> sqlx::Result<u64> {
-        let done = sqlx::query(
+    fn put(self) -> Statement {
+        sqlx::query(
             "INSERT INTO node_images (node, image, state)
              SELECT node, image, state::jsonb
              FROM unnest($1::text[], $2::text[], $3::text[]) AS u(node, image, state)
@@ -103,13 +100,10 @@ impl Images {
         .bind(self.nodes)
         .bind(self.images)
         .bind(self.states)
-        .execute(conn)
-        .await?;
-        Ok(done.rows_affected())
     }
 }
 
-pub(super) async fn put_images(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn put_images(changes: &[&Change]) -> sqlx::Result<Statement> {
     let mut images = Images::default();
     for change in changes {
         if let Change::SetImage {
@@ -121,10 +115,10 @@ pub(super) async fn put_images(conn: &mut PgConnection, changes: &[&Change]) -> 
             images.push(node, image, state)?;
         }
     }
-    images.put(conn).await
+    Ok(images.put())
 }
 
-pub(super) async fn drop_images(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn drop_images(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut nodes, mut images) = (Vec::new(), Vec::new());
     for change in changes {
         let Change::SetImage { node, image, .. } = change else {
@@ -133,21 +127,15 @@ pub(super) async fn drop_images(conn: &mut PgConnection, changes: &[&Change]) ->
         nodes.push(node.as_str());
         images.push(text(image));
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "DELETE FROM node_images USING unnest($1::text[], $2::text[]) AS u(node, image)
          WHERE node_images.node = u.node AND node_images.image = u.image",
     )
     .bind(nodes)
-    .bind(images)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(images))
 }
 
-pub(super) async fn set_liveness(
-    conn: &mut PgConnection,
-    changes: &[&Change],
-) -> sqlx::Result<u64> {
+pub(super) fn set_liveness(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut names, mut livenesses, mut heard) = (Vec::new(), Vec::new(), Vec::new());
     for change in changes {
         let Change::SetLiveness {
@@ -162,23 +150,17 @@ pub(super) async fn set_liveness(
         livenesses.push(word(liveness)?);
         heard.push(time(*last_heard));
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "UPDATE nodes SET liveness = u.liveness, heard_at = u.heard_at
          FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS u(name, liveness, heard_at)
          WHERE nodes.name = u.name",
     )
     .bind(names)
     .bind(livenesses)
-    .bind(heard)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(heard))
 }
 
-pub(super) async fn set_scheduling(
-    conn: &mut PgConnection,
-    changes: &[&Change],
-) -> sqlx::Result<u64> {
+pub(super) fn set_scheduling(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut names, mut schedulings, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for change in changes {
         let Change::SetScheduling {
@@ -193,20 +175,17 @@ pub(super) async fn set_scheduling(
         names.push(node.as_str());
         schedulings.push(word(scheduling)?);
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "UPDATE nodes SET scheduling = u.scheduling, scheduling_note = u.note::jsonb
          FROM unnest($1::text[], $2::text[], $3::text[]) AS u(name, scheduling, note)
          WHERE nodes.name = u.name",
     )
     .bind(names)
     .bind(schedulings)
-    .bind(notes)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(notes))
 }
 
-pub(super) async fn remove(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn remove(changes: &[&Change]) -> sqlx::Result<Statement> {
     let mut names = Vec::new();
     for change in changes {
         let Change::RemoveNode { node } = change else {
@@ -214,11 +193,7 @@ pub(super) async fn remove(conn: &mut PgConnection, changes: &[&Change]) -> sqlx
         };
         names.push(node.as_str());
     }
-    let done = sqlx::query("DELETE FROM nodes WHERE name = ANY($1)")
-        .bind(names)
-        .execute(conn)
-        .await?;
-    Ok(done.rows_affected())
+    Ok(sqlx::query("DELETE FROM nodes WHERE name = ANY($1)").bind(names))
 }
 
 #[derive(sqlx::FromRow)]

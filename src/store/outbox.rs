@@ -15,6 +15,7 @@ use sqlx::types::Json;
 
 use super::encode::{amount, from_amount, from_word, json, name, text};
 use super::read::page;
+use super::write::Statement;
 use super::{Epoch, Error, Store};
 use crate::model::{CommitId, CommitStatus, OutboxEntry, PullComment, SourceName, Timestamp};
 
@@ -98,25 +99,14 @@ pub(super) async fn add(conn: &mut PgConnection, entries: &[OutboxEntry]) -> sql
 
 /// What another forge was told, this one was not: it may be said again. `spec` is the
 /// source's new one, as JSON.
-pub(super) async fn forget_other_forge(
-    conn: &mut PgConnection,
-    source: &SourceName,
-    spec: &str,
-) -> sqlx::Result<()> {
-    let differs: Option<bool> = sqlx::query_scalar(
-        "SELECT spec->'forge' IS DISTINCT FROM ($2::jsonb)->'forge' FROM sources WHERE name = $1",
+pub(super) fn forget_other_forge(source: &SourceName, spec: &str) -> Statement {
+    sqlx::query(
+        "UPDATE outbox SET state = 'superseded' WHERE source = $1 AND state = 'sent'
+             AND EXISTS (SELECT FROM sources WHERE name = $1
+                 AND spec->'forge' IS DISTINCT FROM ($2::jsonb)->'forge')",
     )
-    .bind(source.as_str())
-    .bind(spec)
-    .fetch_optional(&mut *conn)
-    .await?;
-    if differs == Some(true) {
-        sqlx::query("UPDATE outbox SET state = 'superseded' WHERE source = $1 AND state = 'sent'")
-            .bind(source.as_str())
-            .execute(conn)
-            .await?;
-    }
-    Ok(())
+    .bind(source.as_str().to_owned())
+    .bind(spec.to_owned())
 }
 
 /// The latest takes the place of what was said before of this pull request.

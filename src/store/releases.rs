@@ -1,6 +1,5 @@
 //! Rows of `releases`, and of `quarantine`, which speaks of their digests.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -9,6 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use super::encode::{amount, bad, from_amount, from_word, json, name, text, time, word};
+use super::write::{Statement, Step};
 use crate::model::{
     AppKey, AppSpec, Change, CommitId, Evidence, Rejection, Release, ReleaseId, ReleaseState,
     RolloutId, SpecDigest, Timestamp, WorkloadDigest,
@@ -32,26 +32,14 @@ fn state_from(state: &str, at: Option<DateTime<Utc>>) -> sqlx::Result<ReleaseSta
     }
 }
 
-/// Most are made of what their app declares: their spec is copied where it is.
-pub(super) async fn add(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
-    let releases: Vec<&Release> = changes
-        .iter()
-        .filter_map(|change| match change {
-            Change::AddRelease(release) => Some(&**release),
-            _ => None,
-        })
-        .collect();
-    let copied = insert(conn, &releases, Specs::AsDeclared).await?;
-    let rest: Vec<&Release> = releases
-        .iter()
-        .filter(|release| !copied.contains(&release.id.0))
-        .copied()
-        .collect();
-    let sent = match rest.is_empty() {
-        true => HashSet::new(),
-        false => insert(conn, &rest, Specs::Sent).await?,
-    };
-    Ok((copied.len() + sent.len()) as u64)
+/// Those that are made of what their app declares, as most are: their spec is copied where it is.
+pub(super) fn copy(changes: &[&Change]) -> sqlx::Result<Statement> {
+    insert(changes, Specs::AsDeclared)
+}
+
+/// Those that are not there yet, with their specs.
+pub(super) fn send(changes: &[&Change]) -> sqlx::Result<Statement> {
+    insert(changes, Specs::Sent)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,17 +49,15 @@ enum Specs {
     Sent,
 }
 
-/// Returns the ids that were written.
-async fn insert(
-    conn: &mut PgConnection,
-    releases: &[&Release],
-    from: Specs,
-) -> sqlx::Result<HashSet<Uuid>> {
+fn insert(changes: &[&Change], from: Specs) -> sqlx::Result<Statement> {
     let (mut ids, mut apps, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
     let (mut commits, mut digests, mut workloads) = (Vec::new(), Vec::new(), Vec::new());
     let (mut specs, mut created) = (Vec::new(), Vec::new());
     let (mut states, mut state_ats, mut images) = (Vec::new(), Vec::new(), Vec::new());
-    for release in releases {
+    for change in changes {
+        let Change::AddRelease(release) = change else {
+            continue;
+        };
         ids.push(release.id.0);
         apps.push(release.app.to_string());
         numbers.push(amount(release.number));
@@ -88,12 +74,17 @@ async fn insert(
         state_ats.push(at);
         images.push(release.pinned_image.as_deref());
     }
-    let declared = "JOIN apps ON apps.key = u.app AND apps.declared_digest = u.spec_digest";
-    let (spec, join) = match from {
-        Specs::AsDeclared => ("declared_spec", declared),
-        Specs::Sent => ("u.spec::json", ""),
+    let (spec, which) = match from {
+        Specs::AsDeclared => (
+            "declared_spec",
+            "JOIN apps ON apps.key = u.app AND apps.declared_digest = u.spec_digest",
+        ),
+        Specs::Sent => (
+            "u.spec::json",
+            "WHERE NOT EXISTS (SELECT FROM releases WHERE releases.id = u.id)",
+        ),
     };
-    let written = sqlx::query_scalar(AssertSqlSafe(format!(
+    Ok(sqlx::query(AssertSqlSafe(format!(
         "INSERT INTO releases (id, app, number, commit, spec_digest, workload_digest, spec,
              created_at, state, state_at, pinned_image)
          SELECT id, app, number, commit, spec_digest, workload_digest, {spec}, created_at,
@@ -102,8 +93,7 @@ async fn insert(
              $7::text[], $8::timestamptz[], $9::text[], $10::timestamptz[], $11::text[])
              AS u(id, app, number, commit, spec_digest, workload_digest, spec, created_at,
                  state, state_at, pinned_image)
-         {join}
-         RETURNING id"
+         {which}"
     )))
     .bind(ids)
     .bind(apps)
@@ -115,13 +105,10 @@ async fn insert(
     .bind(created)
     .bind(states)
     .bind(state_ats)
-    .bind(images)
-    .fetch_all(conn)
-    .await?;
-    Ok(written.into_iter().collect())
+    .bind(images))
 }
 
-pub(super) async fn set_state(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn set_state(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut ids, mut apps) = (Vec::new(), Vec::new());
     let (mut states, mut ats) = (Vec::new(), Vec::new());
     for change in changes {
@@ -139,7 +126,7 @@ pub(super) async fn set_state(conn: &mut PgConnection, changes: &[&Change]) -> s
         states.push(state);
         ats.push(at);
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "UPDATE releases SET state = u.state, state_at = u.at
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])
              AS u(id, app, state, at)
@@ -148,13 +135,10 @@ pub(super) async fn set_state(conn: &mut PgConnection, changes: &[&Change]) -> s
     .bind(ids)
     .bind(apps)
     .bind(states)
-    .bind(ats)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(ats))
 }
 
-pub(super) async fn pin_image(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn pin_image(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut ids, mut apps, mut images) = (Vec::new(), Vec::new(), Vec::new());
     for change in changes {
         let Change::PinImage {
@@ -169,20 +153,17 @@ pub(super) async fn pin_image(conn: &mut PgConnection, changes: &[&Change]) -> s
         apps.push(app.to_string());
         images.push(text(image));
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "UPDATE releases SET pinned_image = u.image
          FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u(id, app, image)
          WHERE releases.id = u.id AND releases.app = u.app",
     )
     .bind(ids)
     .bind(apps)
-    .bind(images)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(images))
 }
 
-pub(super) async fn forget(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn forget(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut ids, mut apps) = (Vec::new(), Vec::new());
     for change in changes {
         let Change::ForgetRelease { app, release } = change else {
@@ -191,25 +172,22 @@ pub(super) async fn forget(conn: &mut PgConnection, changes: &[&Change]) -> sqlx
         ids.push(release.0);
         apps.push(app.to_string());
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "DELETE FROM releases USING unnest($1::uuid[], $2::text[]) AS u(id, app)
          WHERE releases.id = u.id AND releases.app = u.app",
     )
     .bind(ids)
-    .bind(apps)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(apps))
 }
 
-pub(super) async fn quarantine(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
-    let mut rows = 0;
-    // A verdict is rare: one statement each.
+/// A verdict is rare: one statement each.
+pub(super) fn quarantine<'a>(changes: &[&Change]) -> sqlx::Result<Vec<Step<'a>>> {
+    let mut steps = Vec::new();
     for change in changes {
         let Change::Quarantine { app, rejection } = change else {
             continue;
         };
-        rows += sqlx::query(
+        let put = sqlx::query(
             "INSERT INTO quarantine (app, digest, commit, release, rollout, rejected_at, verdict,
                  reason, evidence, back_to)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10)
@@ -228,18 +206,13 @@ pub(super) async fn quarantine(conn: &mut PgConnection, changes: &[&Change]) -> 
         .bind(word(&rejection.verdict)?)
         .bind(text(&rejection.reason))
         .bind(json(&rejection.evidence)?)
-        .bind(rejection.back_to.map(|r| r.0))
-        .execute(&mut *conn)
-        .await?
-        .rows_affected();
+        .bind(rejection.back_to.map(|r| r.0));
+        steps.push(Step::exactly(1, put));
     }
-    Ok(rows)
+    Ok(steps)
 }
 
-pub(super) async fn unquarantine(
-    conn: &mut PgConnection,
-    changes: &[&Change],
-) -> sqlx::Result<u64> {
+pub(super) fn unquarantine(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut apps, mut digests) = (Vec::new(), Vec::new());
     for change in changes {
         let Change::Unquarantine { app, digest } = change else {
@@ -248,15 +221,12 @@ pub(super) async fn unquarantine(
         apps.push(app.to_string());
         digests.push(digest.0.as_str());
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "DELETE FROM quarantine USING unnest($1::text[], $2::text[]) AS u(app, digest)
          WHERE quarantine.app = u.app AND quarantine.digest = u.digest",
     )
     .bind(apps)
-    .bind(digests)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(digests))
 }
 
 #[derive(sqlx::FromRow)]

@@ -10,12 +10,13 @@ use uuid::Uuid;
 use super::encode::{
     bad, from_amount, from_word, json, json_opt, name, text, time, time_opt, word,
 };
+use super::write::Statement;
 use crate::model::{
     AppKey, Change, NodeName, Rejection, ReleaseId, Rollout, RolloutId, RolloutKind,
 };
 
 /// That each is now its app's last one is written with the app (`apps::patch`).
-pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn put(changes: &[&Change]) -> sqlx::Result<Statement> {
     let (mut ids, mut apps) = (Vec::new(), Vec::new());
     let (mut kinds, mut rollbacks_of) = (Vec::new(), Vec::new());
     let (mut froms, mut tos) = (Vec::new(), Vec::new());
@@ -52,7 +53,7 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
         outcomes.push(rollout.outcome.as_deref().map(text));
         rejections.push(json_opt(rollout.rejection.as_ref())?);
     }
-    let done = sqlx::query(
+    Ok(sqlx::query(
         "INSERT INTO rollouts (id, app, kind, rollback_of, from_release, to_release, strategy,
              replacement, phase, started_at, progress_at, best_healthy, baking_at, finished_at,
              prepare, reason, outcome, rejection)
@@ -94,10 +95,7 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
     .bind(prepare)
     .bind(reasons)
     .bind(outcomes)
-    .bind(rejections)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    .bind(rejections))
 }
 
 #[derive(sqlx::FromRow)]

@@ -5,19 +5,22 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::encode::{amount, from_amount, json, json_opt, name, time_opt};
+use super::outbox;
+use super::write::{Statement, Step};
 use crate::model::source::Held;
 use crate::model::{Change, CommitId, Problem, Source, SourceSpec, SyncOutcome};
 
-pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
-    let mut rows = 0;
-    // Few and rare: one statement each.
+/// Few and rare: one after the other.
+pub(super) fn put<'a>(changes: &[&Change]) -> sqlx::Result<Vec<Step<'a>>> {
+    let mut steps = Vec::new();
     for change in changes {
         let Change::PutSource(source) = change else {
             continue;
         };
         let spec = json(&source.spec)?;
-        super::outbox::forget_other_forge(&mut *conn, &source.spec.name, &spec).await?;
-        rows += sqlx::query(
+        let forget = outbox::forget_other_forge(&source.spec.name, &spec);
+        steps.push(Step::any(forget));
+        let put = sqlx::query(
             "INSERT INTO sources (name, spec, declared_by, suspended, last_attempt_at, last_seen,
                  last_applied, last_applied_at, outcome, problems, ignored_documents, held)
              VALUES ($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9::jsonb, $10::jsonb, $11, $12::jsonb)
@@ -40,15 +43,13 @@ pub(super) async fn put(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::R
         .bind(json(&source.outcome)?)
         .bind(json(&source.problems)?)
         .bind(amount(u64::from(source.ignored_documents)))
-        .bind(json_opt(source.held.as_ref())?)
-        .execute(&mut *conn)
-        .await?
-        .rows_affected();
+        .bind(json_opt(source.held.as_ref())?);
+        steps.push(Step::exactly(1, put));
     }
-    Ok(rows)
+    Ok(steps)
 }
 
-pub(super) async fn remove(conn: &mut PgConnection, changes: &[&Change]) -> sqlx::Result<u64> {
+pub(super) fn remove(changes: &[&Change]) -> sqlx::Result<Statement> {
     let names: Vec<&str> = changes
         .iter()
         .filter_map(|change| match change {
@@ -56,11 +57,7 @@ pub(super) async fn remove(conn: &mut PgConnection, changes: &[&Change]) -> sqlx
             _ => None,
         })
         .collect();
-    let done = sqlx::query("DELETE FROM sources WHERE name = ANY($1)")
-        .bind(names)
-        .execute(conn)
-        .await?;
-    Ok(done.rows_affected())
+    Ok(sqlx::query("DELETE FROM sources WHERE name = ANY($1)").bind(names))
 }
 
 #[derive(sqlx::FromRow)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use evenkeel::controller::{Decision, Error, Refusal, Role};
-use evenkeel::model::{Actor, Event, EventKind, Timestamp};
-use evenkeel::store::Store;
+use evenkeel::model::{Actor, Change, Event, EventKind, SpecDigest, Timestamp};
+use evenkeel::store::{EventQuery, Store};
 
 use crate::pg;
 use crate::support::{FakeAgent, eventually, options, start, within};
@@ -44,6 +44,35 @@ async fn the_second_takes_over_when_the_first_stops() {
     first.end().await;
     second.leads().await;
     second.end().await;
+}
+
+/// The database alone would take it: there is nothing to be released.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_the_state_is_not_stored() {
+    let database = pg::database().await;
+    let controller = start(&database.store, options("only"));
+    controller.leads().await;
+    let misfit = |now| {
+        note(now).map(|mut decision| {
+            decision.changes.push(Change::Unquarantine {
+                app: "shop/nobody".parse().unwrap(),
+                digest: SpecDigest("none".to_owned()),
+            });
+            decision
+        })
+    };
+    let refused = controller.handle.transact("test", |_, now, _| misfit(now));
+    let refused = refused.await;
+    assert!(matches!(refused, Err(Error::Internal(_))), "{refused:?}");
+    let written = controller.handle.transact("test", |_, now, _| note(now));
+    let event = written.await.unwrap().events[0].id;
+    let query = EventQuery {
+        kind: Some(EventKind::RolloutProgress),
+        ..EventQuery::default()
+    };
+    let told = database.store.events(&query).await.unwrap();
+    assert_eq!(told.iter().map(|e| e.id).collect::<Vec<_>>(), [event]);
+    controller.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
