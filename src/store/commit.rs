@@ -42,8 +42,10 @@ impl Store {
         let ids = self
             .transact(OPERATION, commit.epoch, async |conn| {
                 move_generation(conn, &commit).await?;
+                let ids = write(conn, &commit).await?;
+                // After the sources: what another forge was told is told this one anew.
                 outbox::add(conn, commit.outbox).await.map_err(sql)?;
-                write(conn, &commit).await
+                Ok(ids)
             })
             .await?;
         let events = commit.events.iter().zip(ids).map(|(event, id)| Event {

@@ -172,6 +172,35 @@ async fn failures_come_again_later_or_never() {
     assert_eq!(leader.drain().await, ["rolling out"]);
 }
 
+/// In the same commit as the forge: what the other one was told, this one was not.
+#[tokio::test]
+async fn a_new_forge_is_told_what_the_one_before_knew() {
+    let mut leader = leader().await;
+    let said = [entry(1, StatusState::Success, "healthy")];
+    let of = |kind| {
+        let mut source = source(0);
+        source.spec.forge = Some(ForgeSpec {
+            kind,
+            api_url: "https://forge.example".to_owned(),
+            repository: "team/apps".to_owned(),
+            token_file: None,
+            username: None,
+            app: None,
+        });
+        [Change::PutSource(Box::new(source))]
+    };
+    for (kind, told) in [
+        (ForgeKind::Gitea, &["healthy"][..]),
+        (ForgeKind::Gitea, &[]),
+        (ForgeKind::GitLab, &["healthy"]),
+    ] {
+        let changes = of(kind);
+        let committed = leader.store.commit(leader.saying(&changes, &said)).await;
+        leader.image.generation = committed.unwrap().generation;
+        assert_eq!(leader.drain().await, told);
+    }
+}
+
 #[tokio::test]
 async fn one_of_each_source_at_a_time() {
     let mut leader = leader().await;
