@@ -194,7 +194,7 @@ fn take_turns<'a>(handle: &Handle, leading: &Leading, batch: &'a [Arrival]) -> V
     let (epoch, now) = (leading.epoch, Instant::now());
     let newest = |arrival: &&Arrival| {
         let (node, session, sequence) = (arrival.node(), arrival.session, arrival.sequence);
-        match hearing.order(epoch, node, session, sequence) {
+        match hearing.order(epoch, node, session, sequence, now) {
             Order::Next => {
                 hearing.heard(epoch, node, session, sequence, now);
                 true

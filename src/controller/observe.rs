@@ -34,9 +34,13 @@ impl Handle {
         self.outrun(&leading, &report).await?;
         let (session, sequence, full) = (report.session, report.sequence, report.full);
         let (node, report) = (report.node.clone(), node_report(report));
-        let order = lock(&self.0.agents)
-            .hearing
-            .order(leading.epoch, &node, session, sequence);
+        let order = lock(&self.0.agents).hearing.order(
+            leading.epoch,
+            &node,
+            session,
+            sequence,
+            Instant::now(),
+        );
         match order {
             Order::Next => {}
             Order::Late => {

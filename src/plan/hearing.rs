@@ -5,15 +5,22 @@
 //! of a monotonic clock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::Spoken;
+use super::lease::Moment;
 use crate::model::{App, AppKey, Epoch, Liveness, NodeName, Snapshot, Timestamp};
 use crate::mutant::{Mutant, mutant};
 
 /// Predecessors of an agent's process that are remembered, so that what they sent late is dropped.
 const PREDECESSORS: usize = 16;
+
+/// Silence of an agent's process after which one that it seemed to follow is heard again: two
+/// heartbeats. What a dead process sent may arrive after the first word of the living one, which
+/// a new leader then takes for the older of the two.
+const SUCCESSOR_SILENT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 pub struct Hearing<T> {
@@ -38,6 +45,8 @@ struct Heard<T> {
     at: T,
     session: Uuid,
     sequence: u64,
+    /// When this process said that.
+    said: T,
     /// All that it knows was written down once in this leadership.
     told: bool,
     predecessors: VecDeque<Uuid>,
@@ -53,18 +62,32 @@ pub enum Order {
     Predecessor,
 }
 
-impl<T: Copy> Hearing<T> {
-    pub fn order(&self, epoch: Epoch, node: &NodeName, session: Uuid, sequence: u64) -> Order {
+impl<T: Moment> Hearing<T> {
+    pub fn order(
+        &self,
+        epoch: Epoch,
+        node: &NodeName,
+        session: Uuid,
+        sequence: u64,
+        now: T,
+    ) -> Order {
         if mutant(Mutant::LateReportsTaken) {
             return Order::Next;
         }
         match self.of.get(node).filter(|h| h.epoch == epoch) {
             Some(heard) if heard.session == session && sequence <= heard.sequence => Order::Late,
-            Some(heard) if heard.predecessors.contains(&session) => Order::Predecessor,
+            Some(heard)
+                if heard.predecessors.contains(&session)
+                    && now.since(heard.said) < SUCCESSOR_SILENT =>
+            {
+                Order::Predecessor
+            }
             Some(_) | None => Order::Next,
         }
     }
+}
 
+impl<T: Copy> Hearing<T> {
     /// A sign of life at `at`, and the last word taken in.
     pub fn heard(&mut self, epoch: Epoch, node: &NodeName, session: Uuid, sequence: u64, at: T) {
         let fresh = || Heard {
@@ -72,6 +95,7 @@ impl<T: Copy> Hearing<T> {
             at,
             session,
             sequence,
+            said: at,
             told: false,
             predecessors: VecDeque::new(),
         };
@@ -79,6 +103,7 @@ impl<T: Copy> Hearing<T> {
         if heard.epoch != epoch {
             *heard = fresh();
         } else if heard.session != session {
+            heard.predecessors.retain(|known| *known != session);
             if heard.predecessors.len() == PREDECESSORS {
                 heard.predecessors.pop_front();
             }
@@ -86,6 +111,7 @@ impl<T: Copy> Hearing<T> {
             heard.session = session;
         }
         heard.at = at;
+        heard.said = at;
         heard.sequence = sequence;
     }
 
@@ -219,20 +245,51 @@ impl Unheard {
 mod tests {
     use super::*;
 
+    impl Moment for u64 {
+        fn since(self, earlier: u64) -> Duration {
+            Duration::from_secs(self.saturating_sub(earlier))
+        }
+    }
+
     #[test]
     fn reports_that_come_late_are_told_apart() {
         let node: NodeName = "node-1".parse().unwrap();
         let mut hearing = Hearing::default();
         let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let epoch = Epoch(1);
-        assert_eq!(hearing.order(epoch, &node, a, 5), Order::Next);
+        assert_eq!(hearing.order(epoch, &node, a, 5, 0), Order::Next);
         hearing.heard(epoch, &node, a, 5, 0);
-        assert_eq!(hearing.order(epoch, &node, a, 5), Order::Late);
-        assert_eq!(hearing.order(epoch, &node, a, 6), Order::Next);
+        assert_eq!(hearing.order(epoch, &node, a, 5, 1), Order::Late);
+        assert_eq!(hearing.order(epoch, &node, a, 6, 1), Order::Next);
         hearing.heard(epoch, &node, b, 1, 1);
-        assert_eq!(hearing.order(epoch, &node, a, 9), Order::Predecessor);
-        assert_eq!(hearing.order(epoch, &node, b, 2), Order::Next);
+        assert_eq!(hearing.order(epoch, &node, a, 9, 10), Order::Predecessor);
+        assert_eq!(hearing.order(epoch, &node, b, 2, 10), Order::Next);
         // A new leadership knows nothing of the old one's agents.
-        assert_eq!(hearing.order(Epoch(2), &node, a, 1), Order::Next);
+        assert_eq!(hearing.order(Epoch(2), &node, a, 1, 10), Order::Next);
+    }
+
+    /// The first word of the process before arrived after its own.
+    #[test]
+    fn who_goes_on_speaking_is_heard_in_the_end() {
+        let node: NodeName = "node-1".parse().unwrap();
+        let mut hearing = Hearing::default();
+        let (dead, living) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let epoch = Epoch(1);
+        hearing.heard(epoch, &node, living, 3, 0);
+        assert_eq!(hearing.order(epoch, &node, dead, 34, 1), Order::Next);
+        hearing.heard(epoch, &node, dead, 34, 1);
+        for (sequence, now) in [(4, 2), (5, 6), (6, 10)] {
+            let order = hearing.order(epoch, &node, living, sequence, now);
+            assert_eq!(order, Order::Predecessor);
+            // That somebody speaks for the node does not keep it waiting.
+            hearing.alive(&node, now);
+        }
+        assert_eq!(hearing.order(epoch, &node, living, 7, 11), Order::Next);
+        hearing.heard(epoch, &node, living, 7, 11);
+        assert_eq!(hearing.order(epoch, &node, living, 8, 12), Order::Next);
+        assert_eq!(
+            hearing.order(epoch, &node, dead, 35, 12),
+            Order::Predecessor
+        );
     }
 }

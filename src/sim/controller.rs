@@ -268,7 +268,7 @@ impl Controller {
         let report = &sent.report;
         let (session, sequence) = (report.session, report.sequence);
         let node = &report.body.node;
-        match lead.hearing.order(lead.epoch, node, session, sequence) {
+        match lead.hearing.order(lead.epoch, node, session, sequence, now) {
             Order::Next => {}
             Order::Late => {
                 lead.hearing.alive(node, now);

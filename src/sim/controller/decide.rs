@@ -66,7 +66,11 @@ impl Lead {
                 let r = &sent.report;
                 let node = &r.body.node;
                 wishes.heard.push(node.clone());
-                if self.hearing.order(self.epoch, node, r.session, r.sequence) == Order::Next {
+                if self
+                    .hearing
+                    .order(self.epoch, node, r.session, r.sequence, now)
+                    == Order::Next
+                {
                     self.hearing
                         .heard(self.epoch, node, r.session, r.sequence, now);
                     let mut decision = plan_report(time, image, &r.body);
