@@ -143,8 +143,8 @@ impl Snapshot {
         self.apps.insert(app.key.clone(), app);
     }
 
-    /// Applies a list in order: all of it, or on an error nothing.
-    /// The first of the changes that would not fit, one after the other.
+    /// Whether a list could be applied in order; else what is wrong with the first change that
+    /// does not fit.
     pub fn check_fit<'a>(
         &self,
         changes: impl IntoIterator<Item = &'a Change>,
@@ -152,6 +152,7 @@ impl Snapshot {
         check_fit(self, changes)
     }
 
+    /// Applies a list in order: all of it, or on an error nothing.
     pub fn apply_all<'a, I>(&mut self, changes: I) -> Result<(), ApplyError>
     where
         I: IntoIterator<Item = &'a Change> + Clone,

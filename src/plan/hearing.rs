@@ -63,6 +63,7 @@ pub enum Order {
 }
 
 impl<T: Moment> Hearing<T> {
+    /// How a report that arrives `now` stands to those taken in under `epoch`.
     pub fn order(
         &self,
         epoch: Epoch,
