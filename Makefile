@@ -24,7 +24,8 @@ test: setup engine images
 	cargo test --no-fail-fast
 
 # The real program killed at every crash point, at several hits of each, and started again.
-# CRASH_ONLY=docker-: points with that word, or one POINT:HIT. CRASH_AT_ONCE=8: runs side by side.
+# CRASH_ONLY=docker-: points with that word, or one POINT:HIT, or several in one life:
+# POINT:HIT,POINT:HIT. CRASH_AT_ONCE=8: runs side by side.
 # CRASH_TOGETHER=1: crashes in one run (8 in `make test`).
 crash-points: setup engine images
 	CRASH_POINTS=all cargo test --test crash_points -- --nocapture

@@ -15,6 +15,8 @@
 
 #[path = "../../tests/support/engine.rs"]
 mod engine;
+#[path = "../../tests/support/free_port.rs"]
+mod free_port;
 #[path = "../../tests/support/git_http.rs"]
 mod git_http;
 #[path = "../../tests/support/pg.rs"]

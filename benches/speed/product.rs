@@ -37,10 +37,7 @@ impl Product {
         let repo = TestRepo::create(dir.path().join("repo.git"));
         repo.commit("nothing yet", &[("README.md", Some("apps\n"))]);
         let url = repo.path.clone();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|l| l.local_addr())
-            .unwrap()
-            .port();
+        let port = crate::free_port::free_port();
         let cluster = format!("bench{port}");
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         let filter = std::env::var("EVENKEEL_LOG").unwrap_or_else(|_| "info".to_owned());

@@ -8,6 +8,8 @@
 
 mod controller;
 mod door;
+#[path = "../support/free_port.rs"]
+mod free_port;
 mod life;
 mod node;
 mod probes;

@@ -78,9 +78,8 @@ async fn ask(check: Check, address: &str) -> Answer {
         .await
 }
 
-async fn closed_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().to_string()
+fn closed_port() -> String {
+    format!("127.0.0.1:{}", crate::free_port::free_port())
 }
 
 #[tokio::test]
@@ -108,7 +107,7 @@ async fn http_answers_are_told_in_full_but_bounded() {
         panic!("500 passes");
     };
     assert!(text.len() < 300, "{text}");
-    let at = closed_port().await;
+    let at = closed_port();
     let refused = format!("GET http://{at}/: connection refused");
     assert_eq!(ask(http("/"), &at).await, Answer::Failed(refused));
 }
@@ -119,7 +118,7 @@ async fn tcp_says_whether_something_listens() {
     let at = serve().await;
     let accepted = format!("tcp {at}: accepted");
     assert_eq!(ask(check.clone(), &at).await, Answer::Passed(accepted));
-    let at = closed_port().await;
+    let at = closed_port();
     let refused = format!("tcp {at}: connection refused");
     assert_eq!(ask(check, &at).await, Answer::Failed(refused));
 }
@@ -185,7 +184,7 @@ async fn a_port_without_an_address_says_so() {
 
 #[tokio::test]
 async fn readiness_is_noticed_long_before_the_interval_ends() {
-    let address = closed_port().await;
+    let address = closed_port();
     let (answers, mut told) = mpsc::channel(100);
     let cancel = CancellationToken::new();
     let mut probing = probing(Check::Tcp { port: "p".into() }, &address);

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use serde_json::Value;
 use super::end::{self, End};
 use super::subject::{Call, Role, tail};
 use super::watch::Watch;
+use crate::free_port::free_port;
 use crate::git_http::TestRepo;
 use crate::pull_forge::PullForge;
 use crate::{engine, outliving, pg};
@@ -627,17 +627,4 @@ fn at_rest(app: &Value) -> bool {
     app["rollout"].is_null()
         && app["replicas"]["ready"] == app["replicas"]["desired"]
         && app["replicas"]["total"] == app["replicas"]["desired"]
-}
-
-/// Below those that the system gives to whoever asks for any, so that nobody is given it while
-/// the server that listens there is dead.
-fn free_port() -> u16 {
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let turn = std::process::id() + TAKEN.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + u16::try_from(turn % 12_000).unwrap();
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }

@@ -18,6 +18,8 @@
 
 #[path = "../support/engine.rs"]
 mod engine;
+#[path = "../support/free_port.rs"]
+mod free_port;
 #[path = "../support/git_http.rs"]
 mod git_http;
 #[path = "../support/outliving.rs"]

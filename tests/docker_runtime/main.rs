@@ -14,6 +14,8 @@ mod engine;
 mod support;
 
 mod engine_dies;
+#[path = "../support/free_port.rs"]
+mod free_port;
 mod ours_only;
 mod pulls;
 #[path = "../support/registry.rs"]

@@ -152,8 +152,8 @@ async fn the_spec_is_seen_inside() {
 #[tokio::test]
 async fn ports_are_reached_from_the_node() {
     let site = Site::shared().await;
-    let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-    let fixed = taken.local_addr().unwrap().port();
+    let fixed = crate::free_port::free_port();
+    let taken = std::net::TcpListener::bind(("0.0.0.0", fixed)).unwrap();
     let serve = "echo it works > /www/index.html; exec httpd -f -p 8080 -h /www";
     let it = instance(serve, |run| {
         run.workload.ports = vec![tcp("http", 8080, None), tcp("fixed", 8080, Some(fixed))];

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::free_port::free_port;
 use crate::git_http::{GitServer, TestRepo};
 use crate::{engine, outliving};
 
@@ -460,9 +461,4 @@ async fn sweep(socket: &str, name: &str) {
 /// Between two looks at something awaited with a deadline.
 pub async fn pause() {
     tokio::time::sleep(Duration::from_millis(40)).await;
-}
-
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }

@@ -14,6 +14,8 @@
 mod engine;
 #[path = "../support/forge.rs"]
 mod forge;
+#[path = "../support/free_port.rs"]
+mod free_port;
 #[path = "../support/git_http.rs"]
 mod git_http;
 

@@ -229,7 +229,7 @@ async fn several_machines_are_set_up_as_it_is_told() {
         panic!("blocks of which nothing is known here: {told:#?}");
     };
     let (controller, agent) = machines.trim_end().split_once('\n').unwrap();
-    let port = crate::cluster::free_port();
+    let port = crate::free_port::free_port();
     let one = Machine::new(dir.path(), "one");
     let other = Machine::new(dir.path(), "other");
     let here = |line: &str| {
@@ -273,7 +273,7 @@ async fn several_machines_are_set_up_as_it_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_flag_of_up_counts() {
     let dir = tempfile::Builder::new().prefix("ek").tempdir().unwrap();
-    let port = crate::cluster::free_port();
+    let port = crate::free_port::free_port();
     let machine = Machine::new(dir.path(), "one");
     let repository = dir.path().join("bakery");
     let script = format!(

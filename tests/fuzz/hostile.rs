@@ -29,9 +29,7 @@ impl Program {
     async fn start(dir: tempfile::TempDir) -> Program {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let database = pg::url().await;
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = crate::free_port::free_port();
         let child = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
             .args(["up", "--runtime", "process", "--node-name", "host"])
             .args([

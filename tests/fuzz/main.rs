@@ -13,6 +13,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../support/free_port.rs"]
+mod free_port;
 #[path = "../support/git_http.rs"]
 mod git_http;
 #[path = "../support/pg.rs"]

@@ -6,6 +6,8 @@
     reason = "tests"
 )]
 
+#[path = "../support/free_port.rs"]
+mod free_port;
 #[path = "../support/git_http.rs"]
 mod git_http;
 

@@ -58,11 +58,7 @@ fn start(folder: &Path, host_keys: &[&str]) -> Sshd {
     let _ = std::fs::create_dir_all("/run/sshd");
     for _ in 0..20 {
         // sshd cannot choose a free port itself: take one, and another if it was snatched.
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0))
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = crate::free_port::free_port();
         let mut process = Command::new("/usr/sbin/sshd")
             .args(["-D", "-e", "-p", &port.to_string(), "-f"])
             .arg(folder.join("sshd_config"))

@@ -10,6 +10,8 @@
 
 #[path = "../support/desired.rs"]
 mod desired;
+#[path = "../support/free_port.rs"]
+mod free_port;
 mod support;
 
 mod adoption;

@@ -50,8 +50,8 @@ async fn instances_never_share_a_dynamic_port() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fixed_port_must_be_free() {
     let host = Host::new();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let port = crate::free_port::free_port();
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let it = sh("exec sleep 1000").port("http", Some(port));
     let error = host.run(&it).await.unwrap_err();
     assert_eq!(error.kind, FailureKind::StartFailed, "it may pass");

@@ -1,7 +1,6 @@
 //! A real registry on this machine, for tests. Needs Debian's `docker-registry`.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,9 +21,7 @@ pub struct Registry {
 impl Registry {
     pub async fn start() -> Registry {
         let folder = tempfile::tempdir().unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap().to_string();
-        drop(free);
+        let address = format!("127.0.0.1:{}", crate::free_port::free_port());
         let config = folder.path().join("config.yml");
         let data = folder.path().join("data");
         let text = format!(

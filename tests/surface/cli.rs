@@ -128,10 +128,7 @@ async fn verbs_run_against_a_live_cluster() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_exit_3_with_advice() {
-    // A port that was free a moment ago.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let url = format!("http://127.0.0.1:{}", crate::free_port::free_port());
     let run = run(Some(&url), ADMIN, &["status"]).await.check(3);
     assert!(
         run.err.contains("cannot reach") && run.err.contains("evenkeel up"),

@@ -19,6 +19,8 @@ mod forge;
 mod forge_app;
 mod forge_limits;
 mod forge_pulls;
+#[path = "../support/free_port.rs"]
+mod free_port;
 mod hooks;
 mod limits;
 mod metrics;
