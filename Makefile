@@ -25,7 +25,7 @@ test: setup engine images
 
 # The real program killed at every crash point, at several hits of each, and started again.
 # CRASH_ONLY=docker-: points with that word, or one POINT:HIT, or several in one life:
-# POINT:HIT,POINT:HIT. CRASH_AT_ONCE=8: runs side by side.
+# POINT:HIT,POINT:HIT, CRASH_TIMES=1 of them. CRASH_AT_ONCE=8: runs side by side.
 # CRASH_TOGETHER=1: crashes in one run (8 in `make test`).
 crash-points: setup engine images
 	CRASH_POINTS=all cargo test --test crash_points -- --nocapture

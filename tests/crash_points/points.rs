@@ -256,7 +256,7 @@ async fn calm(bench: &Arc<Bench>) -> BTreeMap<Script, Outcome> {
 }
 
 /// `CRASH_ONLY=POINT:HIT,POINT:HIT`: one life of each script that comes by all of them, with
-/// these crashes.
+/// these crashes; CRASH_TIMES=20 of them.
 fn one_life(calm: &BTreeMap<Script, Outcome>) -> Option<Vec<Group>> {
     let only = std::env::var("CRASH_ONLY").ok()?;
     let points: Vec<String> = only.split(',').map(str::to_owned).collect();
@@ -267,7 +267,9 @@ fn one_life(calm: &BTreeMap<Script, Outcome>) -> Option<Vec<Group>> {
     };
     (points.len() > 1).then(|| {
         let lives = calm.iter().filter(|(_, outcome)| reaches(outcome));
-        lives.map(|(script, _)| (*script, points.clone())).collect()
+        let times = number("CRASH_TIMES").unwrap_or(1) as usize;
+        let life = |script| std::iter::repeat_n((script, points.clone()), times);
+        lives.flat_map(|(script, _)| life(*script)).collect()
     })
 }
 
