@@ -69,6 +69,18 @@ pub struct RoleLock {
     _file: Flock<File>,
 }
 
+#[cfg(test)]
+impl RoleLock {
+    /// What a child has of it once its parent was killed, which lets go of nothing by itself.
+    pub fn left_to_a_child(self) -> std::os::fd::OwnedFd {
+        use std::os::fd::AsRawFd as _;
+        let file = std::mem::ManuallyDrop::new(self._file);
+        let shared = file.try_clone().unwrap();
+        nix::unistd::close(file.as_raw_fd()).unwrap();
+        shared.into()
+    }
+}
+
 impl DataDir {
     /// Makes it if needed; `None`: the usual place for this user.
     pub fn open(path: Option<&Path>) -> Result<DataDir, Error> {

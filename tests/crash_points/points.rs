@@ -160,6 +160,10 @@ async fn judged(bench: &Bench, calm: &BTreeMap<Script, Outcome>, group: Group) -
         problem,
         reached: true,
     };
+    if let Ok(outcome) = &outcome {
+        let took = outcome.took.as_secs_f32();
+        println!("lived    {script:?} {took:.1} s: {}", points.join(","));
+    }
     let (died, problem) = match &outcome {
         Err(why) => (Vec::new(), Some(why.clone())),
         Ok(outcome) => (outcome.died.clone(), differs(&calm[&script], outcome)),

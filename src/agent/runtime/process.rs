@@ -596,7 +596,8 @@ impl Runtime for Process {
         shim.stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let shim = failpoint::around(Op::ProcessLaunch, || shim.spawn()).map_err(cannot_run)?;
+        let shim =
+            failpoint::around(Op::ProcessLaunch, || ports::spawn(&mut shim)).map_err(cannot_run)?;
         let output = timeout(START_DEADLINE, shim.wait_with_output())
             .await
             .map_err(|_| start_failed("its supervisor did not answer in time"))?

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::stop::{Parts, Signals};
-use super::{AgentArgs, logging, runtimes};
+use super::{AgentArgs, held, logging, runtimes};
 use crate::agent::Agent;
 use crate::config::DataDir;
 use crate::failpoint;
@@ -19,7 +19,7 @@ pub async fn run_agent(args: AgentArgs) -> anyhow::Result<()> {
     failpoint::arm_from_env()?;
     let mut signals = Signals::catch()?;
     let dir = DataDir::open(args.data_dir.as_deref())?;
-    let _lock = dir.lock("agent")?;
+    let _lock = held::lock(&dir, "agent").await?;
     let token_file = args
         .token_file
         .clone()

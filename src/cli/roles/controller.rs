@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::stop::{Parts, Signals};
-use super::{ControllerArgs, logging};
+use super::{ControllerArgs, held, logging};
 use crate::config::{DataDir, source_from_flag};
 use crate::controller::{self, Handle, Options};
 use crate::failpoint;
@@ -45,9 +45,9 @@ pub async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
     telemetry::Exporter::check_env()?;
     let mut signals = Signals::catch()?;
     let dir = DataDir::open(args.data_dir.as_deref())?;
-    let _lock = dir.lock("controller")?;
+    let _lock = held::lock(&dir, "controller").await?;
     let git = args.git.as_deref().map(source_from_flag).transpose()?;
-    let listener = listen(args.listen).await?;
+    let listener = held::listen(args.listen).await?;
     let Some(store) = signals.or(open_store(&dir, &args.database_url)).await? else {
         return Ok(());
     };
@@ -71,14 +71,6 @@ pub async fn run_controller(args: ControllerArgs) -> anyhow::Result<()> {
     parts.stop(STOP_DEADLINE).await;
     store.close().await;
     ended
-}
-
-pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "cannot listen on {address}; choose another address with --listen, or stop what uses it"
-        )
-    })
 }
 
 /// URL of a listener for this machine itself.

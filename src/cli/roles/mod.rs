@@ -6,6 +6,7 @@
 
 mod agent;
 mod controller;
+mod held;
 mod logging;
 mod runtimes;
 mod stop;

@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::controller::{Setup, listen, local_url, open_store, start};
+use super::controller::{Setup, local_url, open_store, start};
 use super::stop::{Parts, Signals};
-use super::{UpArgs, logging, runtimes};
+use super::{UpArgs, held, logging, runtimes};
 use crate::agent::Agent;
 use crate::config::{DataDir, source_from_flag};
 use crate::failpoint;
@@ -35,11 +35,12 @@ pub async fn run_up(args: UpArgs) -> anyhow::Result<()> {
     telemetry::Exporter::check_env()?;
     let mut signals = Signals::catch()?;
     let dir = DataDir::open(args.data_dir.as_deref())?;
-    let _locks = (dir.lock("controller")?, dir.lock("agent")?);
+    let _controller = held::lock(&dir, "controller").await?;
+    let _agent = held::lock(&dir, "agent").await?;
     let plan = Plan {
         git: args.git.as_deref().map(source_from_flag).transpose()?,
         cluster: dir.cluster_name(args.cluster.as_deref(), DataDir::new_cluster_name)?,
-        listener: listen(args.listen).await?,
+        listener: held::listen(args.listen).await?,
         args,
         dir,
     };

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Error, ExecResult, Said, out_of_time, reader_left};
+use super::ports;
 use crate::model::instance::FailureKind;
 
 /// Output kept; the rest is read and dropped.
@@ -31,13 +32,12 @@ pub async fn run(mut command: Command, timeout: Duration) -> Result<ExecResult, 
     let deadline = Instant::now() + timeout.min(Duration::from_secs(86_400));
     let (reader, writer) = std::io::pipe().map_err(failed)?;
     let mut output = pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
-    let mut child = command
+    command
         .stdin(Stdio::null())
         .stdout(writer.try_clone().map_err(failed)?)
         .stderr(writer)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(failed)?;
+        .kill_on_drop(true);
+    let mut child = ports::spawn(&mut command).map_err(failed)?;
     // With it go our copies of the writing end.
     drop(command);
     let group = child.id().and_then(|pid| i32::try_from(pid).ok());
@@ -94,13 +94,12 @@ pub async fn run_streamed(
     let failed = |error: std::io::Error| {
         Error::new(FailureKind::StartFailed, format!("cannot run it: {error}"))
     };
-    let mut child = command
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(failed)?;
+        .kill_on_drop(true);
+    let mut child = ports::spawn(&mut command).map_err(failed)?;
     let group = child.id().and_then(|pid| i32::try_from(pid).ok());
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let exited = CancellationToken::new();

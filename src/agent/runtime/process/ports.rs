@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::Range;
+use std::sync::{PoisonError, RwLock};
+
+use tokio::process::{Child, Command};
 
 use crate::model::InstanceId;
 use crate::model::spec::Protocol;
@@ -90,8 +93,21 @@ fn candidates(id: InstanceId) -> impl Iterator<Item = u16> {
     })
 }
 
+/// Held to write while a port is tried, to read while a child is started: until a child has
+/// become another program it shares what is open here, and a port that was only tried would be
+/// taken for as long, for the next look as for the program that is to have it.
+static STARTS: RwLock<()> = RwLock::new(());
+
+/// Starts what is no part of any look at a port.
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
+    // Returns once the child is its own program, or never will be.
+    let _started = STARTS.read().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
 /// Whether nobody listens on it, on any address.
 pub fn is_free(port: u16, protocol: Protocol) -> bool {
+    let _tried = STARTS.write().unwrap_or_else(PoisonError::into_inner);
     let bind = |address: SocketAddr| -> io::Result<()> {
         match protocol {
             Protocol::Tcp => TcpListener::bind(address).map(drop),
@@ -155,6 +171,32 @@ mod tests {
             format!("port {port}/tcp of this node is taken, which \"http\" asks for with hostPort")
         );
         drop(taken);
-        assert!(is_free(port, Protocol::Tcp));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_started_meanwhile_takes_no_port_along() {
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let over = std::sync::Arc::new(over);
+        let starting = (0..4).map(|_| {
+            let over = std::sync::Arc::clone(&over);
+            tokio::spawn(async move {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let mut child = spawn(&mut Command::new("/bin/true")).unwrap();
+                    child.wait().await.unwrap();
+                }
+            })
+        });
+        let starting: Vec<_> = starting.collect();
+        // Below those that anybody is given.
+        let port = (12_000..20_000).find(|port| is_free(*port, Protocol::Tcp));
+        let port = port.unwrap();
+        let looks = tokio::task::spawn_blocking(move || {
+            (0..300).filter(|_| is_free(port, Protocol::Tcp)).count()
+        });
+        assert_eq!(looks.await.unwrap(), 300);
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        for each in starting {
+            each.await.unwrap();
+        }
     }
 }
